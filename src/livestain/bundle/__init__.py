@@ -1,0 +1,1 @@
+"""A deployed model: description, normalisation, reading, writing and verifying."""
