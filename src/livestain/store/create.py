@@ -1,0 +1,136 @@
+"""A new store: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livestain.errors import StoreError
+from livestain.store.arrays import Layout, open_array
+from livestain.store.group import read_group, refuse_reserved
+from livestain.store.journal import journal_path
+from livestain.store.layout import AXES, ome_image, own_attributes
+from livestain.store.pyramid import level_shapes
+from livestain.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livestain.store.plan import StorePlan
+
+__all__ = ["create_store"]
+
+
+def create_store(
+    path: Path | str,
+    plan: StorePlan,
+    *,
+    overwrite: bool = False,
+    attributes: dict[str, Any] | None = None,
+) -> Store:
+    """Create a store with the place of every plane, and open it for writing.
+
+    It is made beside its place and then moved there, so that nobody sees half a store and a
+    failure leaves what was there.
+
+    Parameters
+    ----------
+    path : Path
+        Where, such as RUN.ome.zarr; folders above it are made.
+    plan : StorePlan
+        What it will hold.
+    overwrite : bool
+        Remove a livestain store that is there, with its journal. Anything else is never removed.
+    attributes : dict, optional
+        More for the attributes under `livestain`: the sequence, the system's state, versions.
+
+    Returns
+    -------
+    Store
+        Open for writing.
+
+    Raises
+    ------
+    StoreError
+        If there is something already (an earlier run's journal, too), or it cannot be made.
+    """
+    path = Path(path).resolve()
+    refuse_reserved(attributes or {}, path)
+    _refuse_what_is_there(path, overwrite=overwrite)
+    building = path.with_name(f".{path.name}.{os.getpid()}.creating")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _build(building, path.name, plan, attributes or {})
+        if overwrite:
+            _remove(path)
+        building.rename(path)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot create the store {path}: {error.strerror or error}. "
+            "Expected a folder that can be written to, on a disk with space."
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return open_store(path, mode="r+")
+
+
+def _refuse_what_is_there(path: Path, *, overwrite: bool) -> None:
+    journal = journal_path(path)
+    if path.exists():
+        if not overwrite:
+            raise StoreError(
+                f"{path} exists already. Give another name, or --overwrite to replace it."
+            )
+        try:
+            read_group(path)
+        except StoreError as error:
+            raise StoreError(
+                f"{path} exists and is not a livestain store, so it is not overwritten. "
+                "Give another name, or remove it yourself."
+            ) from error
+    elif journal.exists() and not overwrite:
+        # A new run would go on writing in it, and its words would be taken for this run's.
+        raise StoreError(
+            f"The journal of an earlier run lies at {journal}, without its store. "
+            "Give another name, or --overwrite to replace it."
+        )
+
+
+def _remove(path: Path) -> None:
+    # Out of the way first: removing 100,000 planes takes a while, and may be cut short.
+    if path.exists():
+        old = path.with_name(f".{path.name}.{os.getpid()}.removed")
+        path.rename(old)
+        journal_path(path).unlink(missing_ok=True)
+        shutil.rmtree(old)
+    else:
+        journal_path(path).unlink(missing_ok=True)
+
+
+def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any]) -> None:
+    from yaozarrs.write.v05 import prepare_image
+
+    def create_array(path: Path, *, shape: Sequence[int], **_: Any) -> Any:
+        # yaozarrs has words of its own for chunks and compression; ours are settled by the plan.
+        layout = Layout(
+            shape=shape,
+            chunk_shape=(1, 1, 1, *shape[3:]),
+            dtype="uint16",
+            fill_value=0,
+            dimension_names=AXES,
+            codec=plan.codec,
+        )
+        return open_array(Path(path), mode="r+", create=layout)
+
+    # Its protocol for writers wants every argument by name; ours looks at the two that matter.
+    writer: Any = create_array
+    shapes = level_shapes(plan.height, plan.width)
+    prepare_image(
+        building,
+        ome_image(plan, name.removesuffix(".zarr").removesuffix(".ome")),
+        [((plan.n_t, len(plan.channels), plan.n_z, y, x), "uint16") for y, x in shapes],
+        extra_attributes={"livestain": {**own_attributes(plan), **attributes}},
+        writer=writer,
+    )

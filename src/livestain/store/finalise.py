@@ -1,0 +1,95 @@
+"""At a run's end, what the journal knows goes into the store too, since people copy stores."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livestain.errors import StoreError
+from livestain.store.arrays import Layout, open_array
+from livestain.store.journal import journal_path, read_journal
+from livestain.store.store import open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["finalise"]
+
+_GROUP = "livestain"
+
+_NOTE = (
+    "Per plane, from the journal of the run: axes t, c, z of array 0; NaN where nothing is known. "
+    "time_s: seconds since 1970 (UTC) at which the line was written; camera_time_ms, exposure_ms, "
+    "latency_ms*: milliseconds; x_um, y_um, z_um: position of the stages in micrometres."
+)
+
+
+def finalise(path: Path | str) -> None:
+    """Write times, stage positions, latencies and quality into the store's group `livestain`.
+
+    Each number that the journal has for planes becomes an array of float64 (t, c, z), NaN where
+    there is none; nested names are joined by "_" (latency_ms_total). Doing it again replaces them.
+
+    Parameters
+    ----------
+    path : Path
+        The store; its journal lies beside it.
+
+    Raises
+    ------
+    StoreError
+        If there is no store or no journal, or the store cannot be written.
+    """
+    with open_store(path, mode="r+") as store:
+        root, plan = store.path, store.plan
+    shape = (plan.n_t, len(plan.channels), plan.n_z)
+    columns: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+    for line in read_journal(journal_path(root)):
+        place = line.get("index")
+        if line.get("kind") not in ("plane", "stained") or not isinstance(place, list):
+            continue
+        _, t, c, z = place
+        for name, value in _numbers(line):
+            column = columns.setdefault(name, np.full(shape, np.nan))
+            column[t, c, z] = value
+
+    group = root / _GROUP
+    try:
+        group.mkdir(exist_ok=True)
+        for name, column in columns.items():
+            layout = Layout(
+                shape=shape,
+                chunk_shape=shape,
+                dtype="float64",
+                fill_value="NaN",
+                dimension_names=("t", "c", "z"),
+                codec="blosc-zstd",
+            )
+            array = open_array(group / name, mode="r+", create=layout)
+            array.write(column).result()
+        attributes = {"description": _NOTE, "arrays": sorted(columns)}
+        text = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes})
+        (group / "zarr.json").write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"Cannot write the group '{_GROUP}' of {root}: {error}. Expected a folder that can be "
+            "written to, on a disk with space; the journal beside the store has it all."
+        ) from error
+
+
+def _numbers(line: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in line.items():
+        name = prefix + re.sub(r"[^A-Za-z0-9_.-]", "_", key)
+        if name in ("kind", "index"):
+            continue
+        if name == "time":
+            yield "time_s", datetime.fromisoformat(value).timestamp()
+        elif isinstance(value, dict):
+            yield from _numbers(value, f"{name}_")
+        elif isinstance(value, (int, float)):
+            yield name, float(value)

@@ -1,0 +1,129 @@
+"""Writes on their way to the disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from livestain.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from livestain.planes import PlaneIndex
+
+__all__ = ["InFlight", "WriteFuture"]
+
+
+class WriteFuture:
+    """The writing of one plane: done when every other process can read it.
+
+    Returned by `Store.write`; the store holds it until it is done, so it may be let go of.
+    """
+
+    __slots__ = ("_future", "_path", "index", "observed")
+
+    def __init__(
+        self,
+        future: Any,
+        index: PlaneIndex,
+        path: Path,
+        on_done: Callable[[WriteFuture], object],
+    ) -> None:
+        self._future = future
+        self._path = path
+        self.index = index
+        self.observed = False
+        """Whether somebody has asked how it ended; an error nobody asked for comes at close."""
+        # tensorstore abandons a write whose future nobody holds; a callback holds it.
+        future.add_done_callback(lambda _: on_done(self))
+        future.force()
+
+    def done(self) -> bool:
+        """Return whether the write has ended, well or badly."""
+        return bool(self._future.done())
+
+    def result(self, timeout: float | None = None) -> None:
+        """Wait until the plane is written.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait at most.
+
+        Raises
+        ------
+        StoreError
+            If it could not be written; the message names the store.
+        TimeoutError
+            If it is still being written after `timeout`.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            raise error
+
+    def exception(self, timeout: float | None = None) -> StoreError | None:
+        """Wait as `result` does, but return the error, or None where all went well."""
+        self.observed = True
+        return self.failure(timeout)
+
+    def failure(self, timeout: float | None = None) -> StoreError | None:
+        """Return the same as `exception`, without counting as having been asked: for the store."""
+        cause = self._future.exception(timeout=timeout)
+        if cause is None:
+            return None
+        error = StoreError(
+            f"Cannot write plane t={self.index.t} c={self.index.c} z={self.index.z} of "
+            f"{self._path}: {cause}. Is the disk full, or no longer there? What is written stays; "
+            "make space, then resume the run."
+        )
+        error.__cause__ = cause
+        return error
+
+    def add_done_callback(self, callback: Callable[[WriteFuture], object]) -> None:
+        """Have `callback(self)` called when the write has ended, well or badly.
+
+        It runs on a thread of the writer (at once where the write has ended): it must be short,
+        and must not raise.
+        """
+        self.observed = True
+        self._future.add_done_callback(lambda _: callback(self))
+
+
+class InFlight:
+    """The writes of one store that are on their way, so that close can wait for them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._pending: set[WriteFuture] = set()
+        self._failed: list[WriteFuture] = []
+
+    def start(self, commit: Any, index: PlaneIndex) -> WriteFuture:
+        """Start a write (its `commit` future) and keep it until it is done."""
+        future = WriteFuture(commit, index, self._path, self._ended)
+        self._pending.add(future)
+        if future.done():
+            # It may have ended before it was added.
+            self._pending.discard(future)
+        return future
+
+    def finish(self) -> None:
+        """Wait for all writes.
+
+        Raises
+        ------
+        StoreError
+            The first failure whose future nobody asked how it ended.
+        """
+        for future in tuple(self._pending):
+            if future.failure() is not None and future not in self._failed:
+                self._failed.append(future)
+        unseen = [future for future in self._failed if not future.observed]
+        self._failed.clear()
+        for future in unseen[:1]:
+            future.result()
+
+    def _ended(self, future: WriteFuture) -> None:
+        if future.failure() is not None:
+            self._failed.append(future)
+        self._pending.discard(future)

@@ -1,0 +1,168 @@
+"""The journal beside a store: why a plane is not there, and what is known of one that is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from livestain.errors import StoreError
+
+__all__ = ["Journal", "journal_path", "read_journal"]
+
+_log = logging.getLogger(__name__)
+
+
+def journal_path(store_path: Path | str) -> Path:
+    """Return where the journal of a store lies: beside it, `RUN.ome.zarr.journal.jsonl`."""
+    store_path = Path(store_path)
+    return store_path.with_name(store_path.name + ".journal.jsonl")
+
+
+class Journal:
+    """An append-only file of JSON objects, one a line, written by the acquisition process alone.
+
+    Every line is handed to the operating system before `append` returns, so that a killed process
+    loses no line and at most cuts its last one. Safe to use from several threads.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created if it is not there, else continued.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be opened or written.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        try:
+            # Without a buffer, so that each line is one write to the operating system.
+            self._file = self.path.open("ab", buffering=0)
+            if _last_byte(self.path) not in (b"", b"\n"):
+                # The process before us was killed in mid-line: do not glue our first line to it.
+                self._file.write(b"\n")
+        except OSError as error:
+            raise self._failed("open", error) from error
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Write one line: {"kind": kind, "time": now in UTC, **fields}.
+
+        Parameters
+        ----------
+        kind : str
+            "plane", "stained", "missing", "skipped", "impossible", "fault", "started", "resumed"
+            or "finished".
+        **fields
+            JSON types, tuples, numpy numbers and paths; NaN and infinity are written as null. A
+            `time` given here stands instead of now.
+        """
+        line = {"kind": kind, "time": datetime.now(UTC).isoformat(), **fields}
+        data = (json.dumps(_plain(line), separators=(",", ":")) + "\n").encode()
+        with self._lock:
+            if self._file.closed:
+                raise StoreError(
+                    f"The journal {self.path} is closed; a line of kind '{kind}' came after. "
+                    "Close it after the last writer has ended."
+                )
+            try:
+                written = self._file.write(data)
+            except OSError as error:
+                raise self._failed("write to", error) from error
+            if written != len(data):
+                raise StoreError(
+                    f"Cannot write to the journal {self.path}: only {written} of {len(data)} "
+                    "bytes of a line went in. Is the disk full? Make space, then resume the run."
+                )
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        with self._lock:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        """Return the journal itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _failed(self, verb: str, error: OSError) -> StoreError:
+        return StoreError(
+            f"Cannot {verb} the journal {self.path}: {error.strerror or error}. "
+            "Expected a file in a folder that can be written to, on a disk with space."
+        )
+
+
+def read_journal(path: Path | str) -> list[dict[str, Any]]:
+    """Read a journal; a line that was cut by a crash is left out.
+
+    Parameters
+    ----------
+    path : Path
+        As `journal_path` gives it.
+
+    Returns
+    -------
+    list of dict
+        Oldest first.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"Cannot read the journal {path}: {error.strerror or error}. "
+            "Expected the file that lies beside its store."
+        ) from error
+    lines = []
+    for number, raw in enumerate(data.split(b"\n"), start=1):
+        if not raw.strip():
+            continue
+        try:
+            line = json.loads(raw)
+        except ValueError:  # of JSON and of UTF-8
+            _log.debug("%s: line %d is cut, probably by a crash; left out", path, number)
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _last_byte(path: Path) -> bytes:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        if size == 0:
+            return b""
+        file.seek(size - 1)
+        return file.read(1)
+
+
+def _plain(value: Any) -> Any:
+    """Turn numpy numbers, tuples, paths, NaN into what JSON has."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Path):
+        return str(value)
+    return value

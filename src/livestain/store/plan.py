@@ -1,0 +1,202 @@
+"""What a run will hold, settled before it starts: channels, planes, sizes, encodings."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
+
+from livestain.planes import PlaneIndex, Window
+from livestain.settings import Settings
+from livestain.store.pyramid import level_shapes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "ChannelPlan",
+    "Codec",
+    "LagPolicy",
+    "PlannedBlock",
+    "StorePlan",
+    "VirtualPlan",
+    "WindowPlan",
+]
+
+Codec = Literal["blosc-lz4", "blosc-zstd", "none"]
+LagPolicy = Literal["backfill", "live-only", "lockstep"]
+
+_Places = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...],
+    # So that `range(10)` may be given, which pydantic does not take for a tuple.
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, range) else value),
+    Field(min_length=1),
+]
+
+
+class WindowPlan(Settings):
+    """The source planes a virtual plane needs, as `livestain.planes.Window` in writing."""
+
+    z: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """Number of z-planes (odd), or "all"."""
+    past: int = Field(default=0, ge=0)
+    """Time points before."""
+    future: int = Field(default=0, ge=0)
+    """Time points after."""
+
+    @model_validator(mode="after")
+    def _has_a_centre(self) -> Self:
+        self.window()
+        return self
+
+    def window(self) -> Window:
+        """Return the window that computes the source planes."""
+        return Window(z=self.z, past=self.past, future=self.future)
+
+
+class VirtualPlan(Settings):
+    """How a virtual channel is made, and stored: value = offset + scale * stored; 0 = none."""
+
+    source: str
+    """Name of the raw channel it is predicted from."""
+    window: WindowPlan = WindowPlan()
+    """The source planes that one prediction needs."""
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    """Units of the output per stored count."""
+    offset: float = Field(allow_inf_nan=False)
+    """Value of the output, in its unit, that count 0 would stand for."""
+    unit: str
+    """Unit of the output."""
+    bundle: str
+    """Name of the bundle that predicts it."""
+    bundle_sha256: str
+    """SHA-256 of that bundle's rdf.yaml."""
+    output: str
+    """Name of the bundle's output."""
+    lag: LagPolicy = "backfill"
+    """What happens to planes that the stainer cannot keep up with."""
+
+
+class PlannedBlock(Settings):
+    """Planes that are planned: every z of `z` at every time point of `t`."""
+
+    t: _Places
+    """Time points, counted from 0."""
+    z: _Places
+    """Planes of the stack, counted from 0."""
+
+
+class ChannelPlan(Settings):
+    """One channel, raw or virtual, and which of its planes the sequence asks for."""
+
+    name: str = Field(min_length=1)
+    """Its name, as in the sequence."""
+    kind: Literal["raw", "virtual"]
+    """Acquired by the camera, or predicted."""
+    color: str = Field(default="FFFFFF", pattern=r"^[0-9A-Fa-f]{6}$")
+    """Colour for viewers, RRGGBB in hexadecimal."""
+    planned: tuple[PlannedBlock, ...]
+    """The planes that are planned: the union of the blocks."""
+    display: tuple[float, float] | None = None
+    """Window for viewers (start, end), in stored counts; None = the whole range."""
+    virtual: VirtualPlan | None = None
+    """How it is made and stored; for virtual channels, and only for them."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if (self.kind == "virtual") != (self.virtual is not None):
+            needs = "needs" if self.kind == "virtual" else "cannot have"
+            raise ValueError(f"channel '{self.name}' of kind {self.kind} {needs} 'virtual'")
+        if self.display is not None:
+            start, end = self.display
+            if not (math.isfinite(start) and math.isfinite(end) and start < end):
+                raise ValueError(
+                    f"channel '{self.name}': display goes from a smaller to a larger finite "
+                    f"count; given {self.display}"
+                )
+        return self
+
+
+class StorePlan(Settings):
+    """Everything that is settled before the first plane: it never changes while the run goes on."""
+
+    n_t: int = Field(ge=1)
+    """Number of time points."""
+    n_z: int = Field(ge=1)
+    """Number of planes in the deepest stack."""
+    height: int = Field(ge=1)
+    """Side of a plane in y, pixels."""
+    width: int = Field(ge=1)
+    """Side of a plane in x, pixels."""
+    pixel_size_um: float = Field(gt=0, allow_inf_nan=False)
+    """Pixel size in y and x, micrometres."""
+    z_step_um: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Distance of neighbouring planes of a stack, micrometres; None = one plane, or unknown."""
+    t_interval_s: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Seconds between time points; None = unknown or uneven, 0 = as fast as it goes."""
+    channels: tuple[ChannelPlan, ...] = Field(min_length=1)
+    """Raw channels in the sequence's order, then the virtual ones."""
+    codec: Codec = "blosc-lz4"
+    """How planes are compressed."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            raise ValueError(f"channel names occur once; given twice: {', '.join(doubles)}")
+        kinds = [channel.kind for channel in self.channels]
+        if kinds != sorted(kinds):
+            raise ValueError(f"raw channels come before virtual ones; given {kinds}")
+        raw = {channel.name for channel in self.channels if channel.kind == "raw"}
+        for channel in self.channels:
+            if channel.virtual is not None and channel.virtual.source not in raw:
+                raise ValueError(
+                    f"virtual channel '{channel.name}' is predicted from "
+                    f"'{channel.virtual.source}', which is none of the raw channels "
+                    f"{sorted(raw)}"
+                )
+            for block in channel.planned:
+                if max(block.t) >= self.n_t or max(block.z) >= self.n_z:
+                    raise ValueError(
+                        f"channel '{channel.name}' plans time point {max(block.t)} and plane "
+                        f"{max(block.z)}, but there are {self.n_t} time points and {self.n_z} "
+                        f"planes, counted from 0"
+                    )
+        return self
+
+    def c_of(self, name: str) -> int:
+        """Return the place of the channel with this name.
+
+        Raises
+        ------
+        KeyError
+            If there is none; the message names those there are.
+        """
+        for c, channel in enumerate(self.channels):
+            if channel.name == name:
+                return c
+        raise KeyError(f"No channel '{name}'; there are {[ch.name for ch in self.channels]}.")
+
+    def planned(self, c: int) -> NDArray[np.bool_]:
+        """Return which planes of channel `c` are planned: bool, (n_t, n_z)."""
+        grid = np.zeros((self.n_t, self.n_z), dtype=bool)
+        for block in self.channels[c].planned:
+            grid[np.ix_(block.t, block.z)] = True
+        return grid
+
+    def planned_indices(self, c: int) -> list[PlaneIndex]:
+        """Return the planned planes of channel `c`, time-major, then z."""
+        return [PlaneIndex(0, int(t), c, int(z)) for t, z in np.argwhere(self.planned(c)).tolist()]
+
+    def nbytes(self) -> int:
+        """Return the bytes of all planned planes and their pyramid levels, uncompressed."""
+        planes = sum(int(self.planned(c).sum()) for c in range(len(self.channels)))
+        pixels = sum(height * width for height, width in level_shapes(self.height, self.width))
+        return planes * pixels * np.dtype(np.uint16).itemsize
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as plain JSON types, as it is kept in the store."""
+        return self.model_dump(mode="json")

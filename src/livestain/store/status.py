@@ -1,0 +1,215 @@
+"""What is there, and why the rest is not: the words of a store, planned to impossible."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from livestain.planes import PlaneIndex
+from livestain.store.journal import journal_path, read_journal
+from livestain.store.store import open_store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from livestain.store.plan import ChannelPlan, StorePlan
+
+__all__ = ["PlaneCounts", "StoreStatus", "store_status"]
+
+_Word = Literal["owed", "skipped", "impossible"]
+
+# What a line of the journal says about a plane that is not there. A camera that dropped a plane
+# ("missing") will not give it again.
+_WORDS: dict[str, _Word] = {
+    "missing": "impossible",
+    "skipped": "skipped",
+    "impossible": "impossible",
+}
+
+
+@dataclass
+class PlaneCounts:
+    """Numbers of planes: planned = present + missing, missing = owed + skipped + impossible."""
+
+    planned: int = 0
+    present: int = 0
+    missing: int = 0
+    owed: int = 0
+    skipped: int = 0
+    impossible: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Why planes are skipped or impossible -> how many."""
+
+    def add(self, other: PlaneCounts) -> None:
+        """Add the numbers of another count to these."""
+        for name in ("planned", "present", "missing", "owed", "skipped", "impossible"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.reasons = dict(Counter(self.reasons) + Counter(other.reasons))
+
+
+@dataclass
+class StoreStatus:
+    """The state of a store: totals, and the same for raw, virtual, and each channel."""
+
+    path: str
+    journal: bool
+    """Whether the journal is there; without it what is missing counts as owed."""
+    finished: bool
+    """Whether the journal says that the last run came to its end."""
+    total: PlaneCounts
+    raw: PlaneCounts
+    virtual: PlaneCounts
+    by_channel: dict[str, PlaneCounts]
+
+    @property
+    def planned(self) -> int:
+        """Planes the sequence asks for."""
+        return self.total.planned
+
+    @property
+    def present(self) -> int:
+        """Planned planes whose chunk is there."""
+        return self.total.present
+
+    @property
+    def missing(self) -> int:
+        """Planned planes that are not there."""
+        return self.total.missing
+
+    @property
+    def owed(self) -> int:
+        """Missing planes that can still come."""
+        return self.total.owed
+
+    @property
+    def skipped(self) -> int:
+        """Missing planes that a lag policy gave up."""
+        return self.total.skipped
+
+    @property
+    def impossible(self) -> int:
+        """Missing planes that cannot come any more."""
+        return self.total.impossible
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why planes are skipped or impossible -> how many."""
+        return self.total.reasons
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON types; the totals lie at the top."""
+        return {
+            "store": self.path,
+            **asdict(self.total),
+            "journal": self.journal,
+            "finished": self.finished,
+            "raw": asdict(self.raw),
+            "virtual": asdict(self.virtual),
+            "channels": {name: asdict(counts) for name, counts in self.by_channel.items()},
+        }
+
+
+def store_status(path: Path | str) -> StoreStatus:
+    """Count what is planned, present and missing in a store, also while a run goes on.
+
+    The chunks say what is there; the journal says why something is not:
+
+    - a plane that the journal last called missing or impossible is impossible, one it called
+      skipped is skipped (`plane` and `stained` take back what was said before);
+    - of the others, a raw plane is impossible once the journal says `finished` (its source never
+      came; `resumed` takes that back), else owed;
+    - a virtual plane is impossible if a source plane is not planned, skipped or impossible, else
+      owed;
+    - without a journal everything missing is owed.
+
+    Parameters
+    ----------
+    path : Path
+        The store.
+
+    Returns
+    -------
+    StoreStatus
+
+    Raises
+    ------
+    StoreError
+        If there is no livestain store, or its journal cannot be read.
+    """
+    with open_store(path) as store:
+        # Before the chunks: a plane that comes in between is then present, not given up.
+        journal = journal_path(store.path)
+        has_journal = journal.exists()
+        told, finished = _told(read_journal(journal) if has_journal else [])
+        plan, there = store.plan, store.present_grid()
+        where = str(store.path)
+
+    by_channel: dict[str, PlaneCounts] = {}
+    lost: dict[str, NDArray[np.bool_]] = {}
+    raw, virtual, total = PlaneCounts(), PlaneCounts(), PlaneCounts()
+    for c, channel in enumerate(plan.channels):
+        counts = PlaneCounts()
+        by_channel[channel.name] = counts
+        planned = plan.planned(c)
+        counts.planned = int(planned.sum())
+        counts.present = int((planned & there[:, c]).sum())
+        counts.missing = counts.planned - counts.present
+        # Planes that no virtual plane can be predicted from.
+        gone = ~planned & ~there[:, c]
+        for t, z in np.argwhere(planned & ~there[:, c]).tolist():
+            index = PlaneIndex(0, t, c, z)
+            word, why = told.get(index) or _untold(index, channel, plan, lost, finished=finished)
+            setattr(counts, word, getattr(counts, word) + 1)
+            if word != "owed":
+                counts.reasons[why] = counts.reasons.get(why, 0) + 1
+                gone[t, z] = True
+        lost[channel.name] = gone
+        (raw if channel.kind == "raw" else virtual).add(counts)
+        total.add(counts)
+    return StoreStatus(where, has_journal, finished, total, raw, virtual, by_channel)
+
+
+def _told(lines: list[dict[str, Any]]) -> tuple[dict[PlaneIndex, tuple[_Word, str]], bool]:
+    """Return the journal's last word on each plane, and whether the run has finished."""
+    told: dict[PlaneIndex, tuple[_Word, str]] = {}
+    finished = False
+    for line in lines:
+        kind = line.get("kind")
+        if kind in ("started", "resumed", "finished"):
+            finished = kind == "finished"
+            continue
+        place = line.get("index")
+        if not isinstance(place, list) or len(place) != 4:
+            continue
+        index = PlaneIndex(*place)
+        if kind in _WORDS:
+            told[index] = (_WORDS[kind], str(line.get("why") or kind))
+        elif kind in ("plane", "stained"):
+            told.pop(index, None)
+    return told, finished
+
+
+def _untold(
+    index: PlaneIndex,
+    channel: ChannelPlan,
+    plan: StorePlan,
+    lost: dict[str, NDArray[np.bool_]],
+    *,
+    finished: bool,
+) -> tuple[_Word, str]:
+    """Return the word for a missing plane on which the journal is silent."""
+    if channel.virtual is None:
+        return ("impossible", "the run finished without it") if finished else ("owed", "")
+    gone = lost[channel.virtual.source]
+    if gone.any():
+        sources = channel.virtual.window.window().sources(
+            index, plan.c_of(channel.virtual.source), n_t=plan.n_t, n_z=plan.n_z
+        )
+        if any(gone[source.t, source.z] for source in sources):
+            return "impossible", "a source plane never came"
+    return "owed", ""
