@@ -1,0 +1,244 @@
+"""What `run` and `demo` share: progress on the terminal, latest.png, the table and the JSON at the end."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from livestain.live.report import RunReport
+    from livestain.live.scoring import ChannelScore
+    from livestain.live.session import Session
+
+__all__ = ["LatestPicture", "drive", "exit_code", "print_json", "print_table", "summary"]
+
+_REDRAW_S = 0.15
+
+
+def drive(session: Session, latest: Path | None) -> RunReport:
+    """Run a session with a progress display on standard error.
+
+    Ctrl-C once stops the acquisition and stains what is owed, twice stops at once.
+
+    Raises
+    ------
+    LivestainError
+        Before anything was touched: the input cannot work.
+    typer.Exit
+        With code 1, after the error was told: the run began and broke; what was acquired is kept.
+    """
+    console = Console(stderr=True)
+    with console.status("Checking, allocating the store, warming the model ..."):
+        session.start()
+    picture = LatestPicture(session, latest) if latest is not None else None
+    progress = Progress(
+        TextColumn("[bold]{task.description:>9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
+    try:
+        with progress:
+            now = session.progress
+            raw = progress.add_task("acquired", total=now.planned_raw, note="")
+            virtual = progress.add_task("stained", total=now.planned_virtual, note="")
+            while True:
+                try:
+                    report = session.wait(_REDRAW_S)
+                except TimeoutError:
+                    report = None
+                except KeyboardInterrupt:
+                    if session.cancelled:
+                        session.abort()
+                    else:
+                        session.cancel()
+                        progress.console.print(
+                            "Stopped acquiring; staining what is owed. Ctrl-C again stops at once."
+                        )
+                    continue
+                now = session.progress
+                late = "" if now.latency_ms is None else f", latency {now.latency_ms:.0f} ms"
+                progress.update(raw, completed=now.acquired)
+                progress.update(virtual, completed=now.stained, note=f"owed {now.owed}{late}")
+                if report is not None:
+                    return report
+    except Exception as error:
+        typer.echo(
+            f"livestain: the run broke off: {error} What was acquired until then is kept in "
+            f"{session.out}.",
+            err=True,
+        )
+        for note in getattr(error, "__notes__", ()):
+            typer.echo(f"  {note}", err=True)
+        raise typer.Exit(1) from error
+    finally:
+        if picture is not None:
+            picture.close()
+
+
+class LatestPicture:
+    """Keeps one PNG showing the newest brightfield, its prediction, and both over each other.
+
+    Drawn on a thread of its own from the store; planes that come while it draws are passed over, since
+    only the newest matters. A picture that cannot be drawn never disturbs a run: the first reason is
+    kept in `error`.
+    """
+
+    def __init__(self, session: Session, path: Path) -> None:
+        self._session = session
+        self._path = path
+        self._newest: Any = None
+        self._closing = False
+        self._news = threading.Condition()
+        self.error: Exception | None = None
+        session.plane_stained.connect(self._note)
+        self._thread = threading.Thread(target=self._draw, name="livestain-latest", daemon=True)
+        self._thread.start()
+
+    def _note(self, stained: Any) -> None:
+        with self._news:
+            if self._newest is None or stained.index.t >= self._newest.index.t:
+                self._newest = stained
+                self._news.notify()
+
+    def _draw(self) -> None:
+        drawn = None
+        while True:
+            with self._news:
+                while self._newest is drawn:
+                    if self._closing:
+                        return
+                    self._news.wait()
+                drawn = self._newest
+            try:
+                self._draw_one(drawn)
+            except Exception as error:
+                self.error = self.error or error
+
+    def _draw_one(self, stained: Any) -> None:
+        from livestain.pictures import Panel, draw_panels, overlay, save_atomically, stretched
+        from livestain.store import open_store
+
+        index = stained.index
+        with open_store(self._session.out) as store:
+            plan = store.plan
+            channel = plan.channels[index.c]
+            assert channel.virtual is not None  # noqa: S101 - only virtual planes are stained
+            grey = stretched(store.read(index.at(c=plan.c_of(channel.virtual.source))))
+            predicted = stretched(store.read_decoded(index), 50.0, 99.8)
+        panels = [
+            Panel(channel.virtual.source, grey),
+            Panel(f"{channel.name} (predicted)", predicted),
+            Panel("overlay", overlay(grey, predicted, channel.color)),
+        ]
+        picture = draw_panels(
+            [panels],
+            pixel_size_um=plan.pixel_size_um,
+            caption=f"t {index.t}, z {index.z}: predicted by {channel.virtual.bundle}, not measured",
+        )
+        save_atomically(picture, self._path)
+
+    def close(self) -> None:
+        """Draw what is newest and end the thread."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join(30.0)
+
+
+def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any]:
+    """Return the report with the scores, as `--json` prints it."""
+    import numpy as np
+
+    from livestain.live.scoring import bootstrap_interval
+
+    result = report.to_dict()
+    every = [score for score in scores.values() if score.pearson]
+    result["pearson"] = _mean([r for score in every for r in score.pearson])
+    result["pearson_control"] = _mean([r for score in every for r in score.control])
+    if every:
+        result["pearson_by_channel"] = {n: _mean(s.pearson) for n, s in scores.items()}
+        result["control_by_channel"] = {n: _mean(s.control) for n, s in scores.items()}
+        result["gain_by_channel"] = {
+            name: {
+                "mean": _mean(gain := list(np.subtract(s.pearson, s.control))),
+                "interval95": [round(v, 4) for v in bootstrap_interval(gain)],
+                "pearson_interval95": [round(v, 4) for v in bootstrap_interval(s.pearson)],
+                "n": len(s.pearson),
+            }
+            for name, s in scores.items()
+        }
+        result["pearson_by_plane"] = {
+            name: [
+                {"t": i.t, "z": i.z, "pearson": round(r, 4), "control": round(k, 4)}
+                for i, r, k in zip(s.planes, s.pearson, s.control, strict=True)
+            ]
+            for name, s in scores.items()
+        }
+    return result
+
+
+def _mean(values: Any) -> float | None:
+    return round(float(sum(values) / len(values)), 4) if len(values) else None
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Print a run's summary for people."""
+    table = Table(title=f"{result['store']}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    latency = result["latency_ms"]
+    table.add_row("planes acquired", str(result["planes_acquired"]))
+    table.add_row("planes stained", str(result["planes_stained"]))
+    table.add_row("planes missing", str(result["planes_missing"]))
+    if result["planes_skipped"]:
+        table.add_row("planes skipped by lag policy", str(result["planes_skipped"]))
+    if latency["p50"] is not None:
+        table.add_row(
+            "latency, camera to readable prediction",
+            f"p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
+            f" ({result['planes_filled_in_later']} filled in later, not counted)",
+        )
+    for model in result["models"]:
+        table.add_row(
+            f"model of {model['channel']}",
+            f"{model['bundle']} on {model['device']} ({model['backend']})",
+        )
+    for name, r in result.get("pearson_by_channel", {}).items():
+        control, gain = result["control_by_channel"][name], result["gain_by_channel"][name]
+        table.add_row(
+            f"Pearson of {name} to the truth",
+            f"{r:.3f} (no-learning control {control:.3f}; n = {gain['n']}, 95 % interval "
+            f"{gain['pearson_interval95'][0]:.3f} to {gain['pearson_interval95'][1]:.3f})",
+        )
+    if result["worker_deaths"]:
+        table.add_row("worker restarts", str(result["worker_deaths"]))
+    Console().print(table)
+
+
+def print_json(result: dict[str, Any]) -> None:
+    """Print one JSON object as the last line of standard output."""
+    typer.echo(json.dumps(result))
+
+
+def exit_code(report: RunReport) -> int:
+    """Return 130 where the user stopped the run, 1 where planes are missing, else 0."""
+    if report.interrupted:
+        return 130
+    return 1 if report.planes_missing else 0

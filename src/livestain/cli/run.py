@@ -1,0 +1,164 @@
+"""``livestain run``: a sequence on a microscope, stained while it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from livestain.errors import MicroscopeError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from pymmcore_plus import CMMCorePlus
+
+    from livestain.planes import PlaneIndex
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("run")(run)
+
+
+def run(
+    sequence: Annotated[
+        Path, typer.Argument(metavar="SEQUENCE.yaml", help="A useq MDASequence, YAML or JSON.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="The store to write, RUN.ome.zarr.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Micro-Manager configuration; without it, a simulated dish."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME=BUNDLE",
+            help="Model of a virtual channel: a name or a folder. Repeatable.",
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        float | None,
+        typer.Option("--pixel-size", metavar="UM", min=0.0, help="Pixel size in micrometres."),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FOLDER_OR_STORE",
+            help="Show recorded planes as the camera's: images in name order, or a store.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a livestain store that is there.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Run SEQUENCE and stain its virtual channels live.
+
+    Exit code 0: all done; 1: it ran, but planes are missing; 2: wrong input, nothing touched;
+    130: interrupted.
+    """
+    models = parse_models(model or [])
+    if config is not None and replay is not None:
+        raise SettingsError(
+            "--config and --replay were both given; the planes come from one microscope or from one "
+            "recording. Leave one out."
+        )
+    from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
+    from livestain.live.scoring import score_store
+    from livestain.live.session import Session
+    from livestain.live.virtual import load_sequence
+    from livestain.store import open_store
+
+    wanted = load_sequence(sequence)
+    core, truth = open_microscope(config, replay, pixel_size)
+    session = Session(
+        core,
+        wanted,
+        out,
+        models=models,
+        pixel_size_um=pixel_size or None,
+        device=device,
+        threads=threads,
+        overwrite=overwrite,
+    )
+    latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
+    report = drive(session, latest if session.plan.bundles else None)
+    with open_store(out) as store:
+        scores = score_store(store, truth) if truth is not None else {}
+    result = summary(report, scores)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(result)
+    raise typer.Exit(exit_code(report))
+
+
+def parse_models(options: list[str]) -> dict[str, str]:
+    """Return bundle by virtual channel from NAME=BUNDLE options.
+
+    Raises
+    ------
+    SettingsError
+        If one is not of that form, or a name comes twice.
+    """
+    models: dict[str, str] = {}
+    for option in options:
+        name, equals, bundle = option.partition("=")
+        if not (name and equals and bundle):
+            raise SettingsError(
+                f"--model {option!r} is not NAME=BUNDLE, for example mitochondria=h9c2-omp25."
+            )
+        if name in models:
+            raise SettingsError(f"--model was given twice for {name!r}.")
+        models[name] = bundle
+    return models
+
+
+def open_microscope(
+    config: Path | None, replay: Path | None, pixel_size_um: float | None
+) -> tuple[CMMCorePlus, Callable[[str, PlaneIndex], NDArray[Any] | None] | None]:
+    """Return the microscope that the options name, and who knows the truth, if anybody does.
+
+    Raises
+    ------
+    MicroscopeError
+        If the configuration is missing or cannot be loaded.
+    """
+    from livestain.live.microscope import replay_core, simulated_core
+
+    if replay is not None:
+        core = replay_core(replay, pixel_size_um=pixel_size_um)
+        return core, core.truth
+    if config is None:
+        core = simulated_core()
+        return core, core.truth
+    if not config.is_file():
+        raise MicroscopeError(
+            f"There is no configuration {config}. Give a Micro-Manager .cfg file, or leave --config "
+            "out for the simulated dish."
+        )
+    from pymmcore_plus import CMMCorePlus
+
+    real = CMMCorePlus()
+    try:
+        real.loadSystemConfiguration(config)
+    except Exception as error:
+        raise MicroscopeError(
+            f"Micro-Manager could not load {config}: {' '.join(str(error).split())}"
+        ) from error
+    return real, None

@@ -1,0 +1,343 @@
+"""From a sequence and a microscope to what a run will write; refuses what cannot work."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livestain.bundle import bundles_for, check_fit, find_bundle
+from livestain.errors import BundleError, MicroscopeError, SequenceError, StoreError
+from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
+from livestain.planes import PlaneIndex
+from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import useq
+    from pymmcore_plus import CMMCorePlus
+
+    from livestain.bundle import Bundle
+
+__all__ = ["RunPlan", "check_room", "pixel_size_of", "plan_run"]
+
+_MAGENTA = "FF00FF"
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do, checked against microscope and models before anything moves.
+
+    Attributes
+    ----------
+    sequence : useq.MDASequence
+        The raw sequence, for the runner.
+    store : StorePlan
+        All planes that will ever exist.
+    bundles : dict
+        Bundle and output name by virtual channel's place in the store.
+    lockstep : dict
+        For virtual channels in lockstep: the targets to wait for, by the source plane that comes last.
+    """
+
+    sequence: useq.MDASequence
+    store: StorePlan
+    bundles: dict[int, tuple[Bundle, str]]
+    lockstep: dict[PlaneIndex, list[PlaneIndex]]
+
+
+def plan_run(
+    core: CMMCorePlus,
+    split: SplitSequence,
+    *,
+    models: Mapping[str, str] | None = None,
+    pixel_size_um: float | None = None,
+) -> RunPlan:
+    """Plan a run.
+
+    Parameters
+    ----------
+    core : CMMCorePlus
+        The microscope, configured; nothing on it is moved.
+    split : SplitSequence
+        The sequence, virtual channels apart.
+    models : mapping, optional
+        Bundle name or folder by virtual channel; wins over the sequence's settings.
+    pixel_size_um : float, optional
+        Pixel size in micrometres; wins over the sequence's and the core's.
+
+    Raises
+    ------
+    LivestainError
+        One sentence on what does not fit: SequenceError, MicroscopeError or BundleError.
+    """
+    models = dict(models or {})
+    names = [v.name for v in split.virtual]
+    if unknown := sorted(set(models) - set(names)):
+        raise SequenceError(
+            f"A model is given for the virtual channel {unknown[0]!r}, which the sequence does not "
+            f"have; it has: {', '.join(names) or 'none'}."
+        )
+    height, width, bits = _camera_format(core)
+    events = list(split.raw)
+    raw_planned = _planned_by_channel(events)
+    if not raw_planned:
+        raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
+    _check_presets(core, split.raw)
+    raw_names = [c.config for c in split.raw.channels] or ["camera"]
+    if repeated := [n for n in raw_names + names if (raw_names + names).count(n) > 1]:
+        raise SequenceError(
+            f"Two channels of the sequence are called {repeated[0]!r}; in the store each channel "
+            "needs a name of its own. Rename one preset."
+        )
+    pixel = pixel_size_of(core, split, pixel_size_um)
+    n_t = 1 + max(t for planes in raw_planned.values() for t, _ in planes)
+    n_z = 1 + max(z for planes in raw_planned.values() for _, z in planes)
+    z_step = _z_step(split.raw)
+
+    channels = [
+        ChannelPlan(
+            name=name,
+            kind="raw",
+            color="FFFFFF"
+            if kind_of_channel(name) in ("brightfield", "phase", "dic")
+            else "00FF00",
+            planned=_blocks(raw_planned[c]),
+            display=(0.0, float(2**bits - 1)),
+        )
+        for c, name in enumerate(raw_names)
+    ]
+    bundles: dict[int, tuple[Bundle, str]] = {}
+    lockstep: dict[PlaneIndex, list[PlaneIndex]] = defaultdict(list)
+    order = {
+        PlaneIndex(0, e.index.get("t", 0), e.index.get("c", 0), e.index.get("z", 0)): i
+        for i, e in enumerate(events)
+    }
+    for virtual in split.virtual:
+        c = len(channels)
+        source_c = _source_of(virtual, raw_names)
+        kind = virtual.settings.source_kind or kind_of_channel(raw_names[source_c])
+        if kind is None:
+            raise SequenceError(
+                f"The name of the source channel {raw_names[source_c]!r} does not say what it shows. "
+                f"Give source_kind (brightfield, phase, dic or fluorescence) for {virtual.name!r} in "
+                "metadata.livestain.channels."
+            )
+        bundle = _bundle_of(virtual, models.get(virtual.name), kind, pixel)
+        output = _output_of(virtual, bundle)
+        check_fit(bundle.description, kind=kind, pixel_size_um=pixel, n_z=n_z, z_step_um=z_step)
+        window_plan = WindowPlan.model_validate(bundle.description.input.window.model_dump())
+        window = window_plan.window()
+        if virtual.settings.lag == "lockstep" and window.future:
+            raise SequenceError(
+                f"{bundle.name} needs {window.future} later time points to predict one, so "
+                f"{virtual.name!r} cannot be in lockstep; use lag: backfill."
+            )
+        targets: set[tuple[int, int]] = set()
+        for t, z in virtual.requested:
+            target = PlaneIndex(0, t, c, z)
+            needed = window.sources(target, source_c, n_t=n_t, n_z=n_z)
+            # A prediction is planned where its sources are: a sparse source gives a sparse prediction.
+            if t < n_t and z < n_z and all(i in order for i in needed):
+                targets.add((t, z))
+                if virtual.settings.lag == "lockstep":
+                    lockstep[max(needed, key=order.__getitem__)].append(target)
+        if not targets:
+            raise SequenceError(
+                f"No plane of the virtual channel {virtual.name!r} can be predicted: its source "
+                f"{raw_names[source_c]!r} is acquired at none of the time points and depths asked for."
+            )
+        spec = next(o for o in bundle.description.outputs if o.name == output)
+        bundles[c] = (bundle, output)
+        channels.append(
+            ChannelPlan(
+                name=virtual.name,
+                kind="virtual",
+                color=spec.color or _MAGENTA,
+                planned=_blocks(targets),
+                display=tuple((v - spec.offset) / spec.scale for v in spec.display),
+                virtual=VirtualPlan(
+                    source=raw_names[source_c],
+                    window=window_plan,
+                    scale=spec.scale,
+                    offset=spec.offset,
+                    unit=spec.unit,
+                    bundle=bundle.name,
+                    bundle_sha256=bundle.sha256,
+                    output=output,
+                    lag=virtual.settings.lag,
+                ),
+            )
+        )
+    plan = StorePlan(
+        n_t=n_t,
+        n_z=n_z,
+        height=height,
+        width=width,
+        pixel_size_um=pixel,
+        z_step_um=z_step,
+        t_interval_s=_interval(split.raw),
+        channels=tuple(channels),
+    )
+    return RunPlan(split.raw, plan, bundles, dict(lockstep))
+
+
+def check_room(out: Path, plan: StorePlan) -> None:
+    """Refuse a run whose planes do not fit on the disk.
+
+    Raises
+    ------
+    StoreError
+        Naming the bytes needed, the bytes free and the place.
+    """
+    folder = out.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    needed = plan.nbytes()
+    if needed > free:
+        raise StoreError(
+            f"The run may need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB free. "
+            "Make room, shorten the sequence, or choose another --out."
+        )
+
+
+def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) -> float:
+    """Return the pixel size in micrometres: as given, else the sequence's, else the core's.
+
+    Raises
+    ------
+    MicroscopeError
+        If nobody knows it.
+    """
+    for size in (given, split.settings.pixel_size_um, core.getPixelSizeUm()):
+        if size:
+            return float(size)
+    raise MicroscopeError(
+        "The microscope's pixel size is not calibrated (it says 0 um). Calibrate it in Micro-Manager, "
+        "or give it with --pixel-size UM, or as pixel_size_um under metadata.livestain of the sequence."
+    )
+
+
+def _camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
+    """Return height, width and bit depth; refuse colour and more than 16 bits."""
+    camera = core.getCameraDevice()
+    if not camera:
+        raise MicroscopeError(
+            "The microscope has no camera: choose one in the Micro-Manager configuration."
+        )
+    components, bytes_per_pixel = core.getNumberOfComponents(), core.getBytesPerPixel()
+    if components != 1:
+        raise MicroscopeError(
+            f"The camera {camera!r} gives colour images ({components} components); livestain stains "
+            "grey images of 8 or 16 bits. Set its PixelType to 8bit or 16bit."
+        )
+    if bytes_per_pixel not in (1, 2):
+        raise MicroscopeError(
+            f"The camera {camera!r} gives {8 * bytes_per_pixel}-bit images; livestain stores 8 or 16 "
+            "bits without loss. Set its PixelType to 8bit or 16bit."
+        )
+    return core.getImageHeight(), core.getImageWidth(), min(core.getImageBitDepth(), 16)
+
+
+def _check_presets(core: CMMCorePlus, sequence: useq.MDASequence) -> None:
+    for channel in sequence.channels:
+        groups = core.getAvailableConfigGroups()
+        if channel.group not in groups:
+            raise SequenceError(
+                f"The sequence uses the config group {channel.group!r}, which the microscope does "
+                f"not have; it has: {', '.join(groups)}."
+            )
+        presets = core.getAvailableConfigs(channel.group)
+        if channel.config not in presets:
+            raise SequenceError(
+                f"The microscope's group {channel.group!r} has no preset {channel.config!r}; it has: "
+                f"{', '.join(presets)}."
+            )
+
+
+def _planned_by_channel(events: Iterable[useq.MDAEvent]) -> dict[int, set[tuple[int, int]]]:
+    planned: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for event in events:
+        if event.action is None or event.action.type == "acquire_image":
+            planned[event.index.get("c", 0)].add((event.index.get("t", 0), event.index.get("z", 0)))
+    return planned
+
+
+def _blocks(planes: set[tuple[int, int]]) -> tuple[PlannedBlock, ...]:
+    """Return planes as few rectangles: time points that share their depths go together."""
+    depths: dict[int, list[int]] = defaultdict(list)
+    for t, z in sorted(planes):
+        depths[t].append(z)
+    times: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for t, zs in depths.items():
+        times[tuple(zs)].append(t)
+    return tuple(PlannedBlock(t=tuple(ts), z=zs) for zs, ts in times.items())
+
+
+def _source_of(virtual: VirtualChannel, raw_names: list[str]) -> int:
+    wanted = virtual.settings.source
+    if wanted is not None:
+        if wanted not in raw_names:
+            raise SequenceError(
+                f"The source {wanted!r} of the virtual channel {virtual.name!r} is not a channel of "
+                f"the sequence; it has: {', '.join(raw_names)}."
+            )
+        return raw_names.index(wanted)
+    kind = virtual.settings.source_kind or "brightfield"
+    fitting = [c for c, name in enumerate(raw_names) if kind_of_channel(name) == kind]
+    if len(fitting) == 1:
+        return fitting[0]
+    found = "none of the sequence's channels" if not fitting else "several of its channels"
+    raise SequenceError(
+        f"{found.capitalize()} ({', '.join(raw_names)}) can be taken for the {kind} source of the "
+        f"virtual channel {virtual.name!r}. Name it: source under metadata.livestain.channels."
+        f"{virtual.name}."
+    )
+
+
+def _bundle_of(virtual: VirtualChannel, model: str | None, kind: str, pixel: float) -> Bundle:
+    wanted = model or virtual.settings.bundle
+    if wanted:
+        return find_bundle(wanted)
+    output = virtual.settings.output or virtual.name
+    fitting = bundles_for(output, kind, pixel)
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise BundleError(
+            f"No model predicts {output!r} from {kind} at {pixel:g} um pixels. Give one with "
+            f"--model {virtual.name}=BUNDLE (a name or a folder), or put it on LIVESTAIN_MODELS."
+        )
+    raise BundleError(
+        f"Several models predict {output!r} from {kind} at {pixel:g} um pixels: "
+        f"{', '.join(sorted(b.name for b in fitting))}. Choose one with --model {virtual.name}=NAME."
+    )
+
+
+def _output_of(virtual: VirtualChannel, bundle: Bundle) -> str:
+    names = [o.name for o in bundle.description.outputs]
+    wanted = virtual.settings.output
+    if wanted is None:
+        wanted = virtual.name if virtual.name in names else names[0] if len(names) == 1 else None
+    if wanted not in names:
+        raise BundleError(
+            f"The model {bundle.name} predicts {', '.join(names)}; the virtual channel "
+            f"{virtual.name!r} needs one of these: set output under metadata.livestain.channels."
+            f"{virtual.name}."
+        )
+    return wanted
+
+
+def _z_step(sequence: useq.MDASequence) -> float | None:
+    depths = list(sequence.z_plan) if sequence.z_plan is not None else []
+    return abs(float(depths[1]) - float(depths[0])) if len(depths) > 1 else None
+
+
+def _interval(sequence: useq.MDASequence) -> float | None:
+    """Return the seconds between time points; None where they are none, several or zero."""
+    interval = getattr(sequence.time_plan, "interval", None)
+    return (interval.total_seconds() or None) if interval is not None else None

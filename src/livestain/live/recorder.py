@@ -1,0 +1,188 @@
+"""The raw writer: from frameReady to a committed plane, bounded in bytes, never out of order in words."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from livestain.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from livestain.planes import PlaneIndex
+    from livestain.store import Journal, Store
+    from livestain.store.store import WriteFuture
+
+__all__ = ["Recorder"]
+
+_STUCK_S = 120.0
+
+
+class Recorder:
+    """Writes raw planes and, once a plane is committed, its journal line and the news of it.
+
+    `record` runs on the acquisition thread and only starts the write. A thread of its own does what
+    follows the commit, so that a slow journal or a slow listener never holds a frame.
+
+    Parameters
+    ----------
+    store : Store
+        Where planes go.
+    journal : Journal
+        Where their times and positions go, after the commit.
+    max_bytes : int
+        Most bytes of planes on their way to the disk; at the bound `record` waits for the disk, the
+        camera's own buffer fills, and the run ends with an error that names the disk.
+    on_committed : callable
+        Called as ``(index, ready_ns, committed_ns)`` from the recorder's thread.
+    on_error : callable
+        Called once with the first error.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        *,
+        max_bytes: int,
+        on_committed: Callable[[PlaneIndex, int, int], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._max_bytes = max_bytes
+        self._on_committed = on_committed
+        self._on_error = on_error
+        self._room = threading.Condition()
+        self._bytes = 0
+        self._unfinished = 0
+        self._error: BaseException | None = None
+        # Indices and numbers only; no longer than the plan has planes.
+        self._committed: queue.SimpleQueue[tuple[PlaneIndex, dict[str, Any], int, int] | None] = (
+            queue.SimpleQueue()
+        )
+        self._thread = threading.Thread(
+            target=self._keep_books, name="livestain-recorder", daemon=True
+        )
+        self._thread.start()
+
+    def record(
+        self, index: PlaneIndex, image: NDArray[Any], meta: Mapping[str, Any], ready_ns: int
+    ) -> None:
+        """Start the write of one plane; waits only for the byte bound.
+
+        Raises
+        ------
+        StoreError
+            If an earlier write failed, or the disk took nothing for two minutes.
+        """
+        if not image.flags.owndata and image.base is not None:
+            image = image.copy()  # a view into a buffer that the camera may fill again
+        image.flags.writeable = False
+        with self._room:
+            if not self._room.wait_for(
+                lambda: (
+                    self._error is not None
+                    or self._bytes == 0
+                    or self._bytes + image.nbytes <= self._max_bytes
+                ),
+                timeout=_STUCK_S,
+            ):
+                raise StoreError(
+                    f"The disk under {self._store.path} has written nothing for {_STUCK_S:.0f} s while "
+                    f"{self._bytes / 1e6:.0f} MB wait. Planes written so far are safe; use a faster disk."
+                )
+            if self._error is not None:
+                raise StoreError(f"An earlier plane could not be written: {self._error}")
+            self._bytes += image.nbytes
+            self._unfinished += 1
+        try:
+            future = self._store.write(index, image)
+        except BaseException:
+            self._release(image.nbytes)
+            self._finish_one()
+            raise
+        facts = frame_facts(meta)
+        future.add_done_callback(partial(self._on_done, index, image.nbytes, facts, ready_ns))
+
+    def _on_done(
+        self,
+        index: PlaneIndex,
+        nbytes: int,
+        facts: dict[str, Any],
+        ready_ns: int,
+        future: WriteFuture,
+    ) -> None:
+        """Hand over what has ended; runs on a thread of the storage library, so returns at once."""
+        committed_ns = time.perf_counter_ns()
+        error = future.exception()
+        if error is not None:
+            self._note(error)
+            self._finish_one()
+        else:
+            self._committed.put((index, facts, ready_ns, committed_ns))
+        self._release(nbytes)
+
+    def _release(self, nbytes: int) -> None:
+        with self._room:
+            self._bytes -= nbytes
+            self._room.notify_all()
+
+    def _finish_one(self) -> None:
+        with self._room:
+            self._unfinished -= 1
+            self._room.notify_all()
+
+    def _note(self, error: BaseException) -> None:
+        with self._room:
+            first, self._error = self._error is None, self._error or error
+            self._room.notify_all()
+        if first:
+            self._on_error(error)
+
+    def _keep_books(self) -> None:
+        while (item := self._committed.get()) is not None:
+            index, facts, ready_ns, committed_ns = item
+            try:
+                self._journal.append("plane", index=index, **facts)
+                self._on_committed(index, ready_ns, committed_ns)
+            except BaseException as error:
+                self._note(error)
+            finally:
+                self._finish_one()
+
+    def flush(self) -> None:
+        """Wait until every recorded plane is committed and its news was told."""
+        with self._room:
+            self._room.wait_for(lambda: self._unfinished == 0)
+
+    def close(self) -> None:
+        """Flush and end the thread; idempotent."""
+        if self._thread.is_alive():
+            self.flush()
+            self._committed.put(None)
+            self._thread.join()
+
+
+def frame_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the journal keeps of pymmcore-plus' frame metadata."""
+    camera = meta.get("camera_metadata") or {}
+    position = meta.get("position") or {}
+    event = meta.get("mda_event")
+    # In a triggered sequence the stage is not asked; the plan's depth is what it was sent to.
+    planned_z = event.z_pos if event is not None else None
+    facts: dict[str, Any] = {
+        "camera_time_ms": meta.get("runner_time_ms"),
+        "exposure_ms": meta.get("exposure_ms"),
+        "x_um": position.get("x"),
+        "y_um": position.get("y"),
+        "z_um": position.get("z", planned_z),
+        "image_number": camera.get("ImageNumber"),
+    }
+    return {key: value for key, value in facts.items() if value is not None}

@@ -1,0 +1,547 @@
+"""One run: the microscope takes raw planes, the store keeps them, a worker stains them meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from psygnal import Signal
+
+from livestain._version import __version__
+from livestain.errors import StoreError
+from livestain.live.plan import RunPlan, check_room, plan_run
+from livestain.live.recorder import Recorder
+from livestain.live.report import Acquired, Latency, Progress, RunReport, Stained
+from livestain.live.virtual import split_sequence
+from livestain.planes import PlaneIndex
+from livestain.stain.host import HostSettings, WorkerHost
+from livestain.stain.protocol import ChannelModel, WorkerSetup
+from livestain.store import Journal, create_store, finalise, journal_path, store_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import useq
+    from numpy.typing import NDArray
+    from pymmcore_plus import CMMCorePlus
+
+    from livestain.store import Store
+
+__all__ = ["Session"]
+
+_WAKE_S = 0.2
+
+
+class Session:
+    """A run of a sequence with virtual channels on a microscope that is configured.
+
+    ::
+
+        planned --start()--> preparing --> acquiring --> staining what is owed --> finished
+                                 |             |                   |
+                                 +---error-----+-------------------+------------> failed
+
+    Nothing on the microscope moves before the store is allocated and the worker is warm. All methods
+    may be called from any thread; signals come from livestain's own threads (in a Qt program connect
+    with ``thread="main"``, see psygnal).
+
+    Parameters
+    ----------
+    core : CMMCorePlus
+        The microscope. It stays as it is: its engine and outputs are not touched.
+    sequence : useq.MDASequence
+        What to acquire; channels of the group "Virtual" are predicted.
+    out : path
+        The store to write, ``RUN.ome.zarr``; the journal lies beside it.
+    models : mapping, optional
+        Bundle name or folder by virtual channel; wins over the sequence's settings.
+    pixel_size_um : float, optional
+        Where the core does not know it.
+    device : str
+        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:N`.
+    threads : int, optional
+        CPU threads for the model; by default all cores but one.
+    overwrite : bool
+        Whether a livestain store that is there may be replaced.
+    max_bytes_in_flight : int
+        How many bytes of raw planes may wait for the disk before the acquisition waits for it.
+    worker : {"process", "thread"}
+        Where predictions are made; `thread` is for debugging.
+    host_settings : HostSettings, optional
+        How patient to be with the worker.
+
+    Raises
+    ------
+    LivestainError
+        From `start` and `run`: one sentence on what cannot work, before anything is touched.
+    """
+
+    plane_acquired = Signal(Acquired)
+    plane_stained = Signal(Stained)
+    finished = Signal(RunReport)
+    failed = Signal(Exception)
+
+    def __init__(
+        self,
+        core: CMMCorePlus,
+        sequence: useq.MDASequence,
+        out: Path | str,
+        *,
+        models: Mapping[str, str] | None = None,
+        pixel_size_um: float | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        overwrite: bool = False,
+        max_bytes_in_flight: int = 256 * 2**20,
+        worker: Literal["process", "thread"] = "process",
+        host_settings: HostSettings | None = None,
+    ) -> None:
+        self.core = core
+        self.sequence = sequence
+        self.out = Path(out)
+        self._models = models
+        self._pixel_size_um = pixel_size_um
+        self._device = device
+        self._threads = threads
+        self._overwrite = overwrite
+        self._max_bytes = max_bytes_in_flight
+        self._worker_kind = worker
+        self._host_settings = host_settings
+
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._cancelled = threading.Event()
+        self._aborted = threading.Event()
+        self._errors: list[BaseException] = []
+        self._notes: list[str] = []
+        self._report: RunReport | None = None
+        self._acquired = 0
+        self._stained: set[PlaneIndex] = set()
+        self._latencies: list[float] = []
+        self._settled: set[PlaneIndex] = set()
+        self._news = threading.Condition()
+        self._host: WorkerHost
+        self._journal: Journal
+        self._recorder: Recorder
+        self._store: Store | None = None
+        self._plan: RunPlan | None = None
+        self._planned = {"raw": 0, "virtual": 0}
+
+    # ------------------------------------------------------------------ what users call
+
+    def run(self) -> RunReport:
+        """Run to the end and return the report.
+
+        Ctrl-C once stops the acquisition and finishes what is owed; twice stops at once. Either way the
+        store is valid and the report says `interrupted`.
+
+        Raises
+        ------
+        Exception
+            The first error of any thread, with its traceback; later ones as notes on it.
+        """
+        self.start()
+        while True:
+            try:
+                return self.wait()
+            except KeyboardInterrupt:
+                if self._cancelled.is_set():
+                    self.abort()
+                else:
+                    self.cancel()
+
+    def start(self) -> None:
+        """Check everything, allocate the store, warm the worker, then acquire in the background."""
+        if self._thread is not None:
+            raise RuntimeError("A session runs once; make a new one for another run.")
+        self._prepare()
+        self._thread = threading.Thread(target=self._live, name="livestain-acquisition")
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> RunReport:
+        """Wait for the end of a started run and return its report.
+
+        Raises
+        ------
+        TimeoutError
+            If it is not over after `timeout` seconds.
+        Exception
+            The run's first error.
+        """
+        if self._thread is None:
+            raise RuntimeError("The session was not started.")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        # In short waits, since Windows does not interrupt a long one by Ctrl-C.
+        while not self._over.wait(_WAKE_S):
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"The run is not over after {timeout} s.")
+        self._thread.join()
+        if self._errors:
+            first, *later = self._errors
+            for error in later:
+                first.add_note(f"Later also: {type(error).__name__}: {error}")
+            raise first
+        assert self._report is not None  # noqa: S101 - without an error there is a report
+        return self._report
+
+    def cancel(self) -> None:
+        """Stop acquiring; what is owed is still stained."""
+        self._cancelled.set()
+        self.core.mda.cancel()
+
+    def abort(self) -> None:
+        """Stop acquiring and staining; what is owed stays owed, the store stays valid."""
+        self._aborted.set()
+        self.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` or `abort` was called."""
+        return self._cancelled.is_set()
+
+    @property
+    def plan(self) -> RunPlan:
+        """What this session will do; makes the checks that need no store."""
+        if self._plan is None:
+            self._plan = plan_run(
+                self.core,
+                split_sequence(self.sequence),
+                models=self._models,
+                pixel_size_um=self._pixel_size_um,
+            )
+            for c, channel in enumerate(self._plan.store.channels):
+                self._planned[channel.kind] += len(self._plan.store.planned_indices(c))
+        return self._plan
+
+    @property
+    def store(self) -> Store:
+        """The open store, from `start` on."""
+        if self._store is None:
+            raise RuntimeError("The session has no store before it is started.")
+        return self._store
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        started = self._thread is not None
+        return Progress(
+            acquired=self._acquired,
+            planned_raw=self._planned["raw"],
+            stained=len(self._stained),
+            planned_virtual=self._planned["virtual"],
+            owed=self._host.owed if started else 0,
+            latency_ms=self._latencies[-1] if self._latencies else None,
+        )
+
+    def read(self, index: PlaneIndex) -> NDArray[np.uint16] | NDArray[np.float32]:
+        """Return a plane: raw counts, or the decoded prediction in its unit.
+
+        Raises
+        ------
+        MissingPlaneError
+            If it is not there (yet).
+        """
+        if self.plan.store.channels[index.c].kind == "virtual":
+            return self.store.read_decoded(index)
+        return self.store.read(index)
+
+    # ------------------------------------------------------------------ before hardware moves
+
+    def _prepare(self) -> None:
+        plan = self.plan
+        if self.out.suffix != ".zarr":
+            raise StoreError(
+                f"The output {self.out} does not end in .ome.zarr; give for example "
+                f"{self.out.with_suffix('')}.ome.zarr."
+            )
+        check_room(self.out, plan.store)
+        with ExitStack() as stack:
+            store = create_store(
+                self.out, plan.store, overwrite=self._overwrite, attributes=self._provenance()
+            )
+            stack.callback(store.close)
+            # A run that never began leaves nothing behind.
+            stack.callback(_remove_store, self.out)
+            journal = Journal(journal_path(self.out))
+            stack.callback(journal.close)
+            journal.append("started", livestain=__version__)
+            recorder = Recorder(
+                store,
+                journal,
+                max_bytes=self._max_bytes,
+                on_committed=self._on_committed,
+                on_error=self._fail,
+            )
+            stack.callback(recorder.close)
+            host = WorkerHost(
+                WorkerSetup(
+                    store=str(self.out.absolute()),
+                    models=tuple(
+                        ChannelModel(c=c, bundle=str(bundle.path), output=output)
+                        for c, (bundle, output) in plan.bundles.items()
+                    ),
+                    device=self._device,
+                    threads=self._threads,
+                ),
+                self._on_worker,
+                # Without models the worker only writes pyramids: a thread does, and no torch is loaded.
+                kind=self._worker_kind if plan.bundles else "thread",
+                settings=self._host_settings,
+            )
+            stack.callback(host.close)
+            self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
+            ready = host.start()
+            self._ready_models = [
+                {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
+            ]
+            stack.pop_all()
+
+    def _provenance(self) -> dict[str, Any]:
+        from importlib.metadata import version
+
+        return {
+            "sequence": self.sequence.model_dump(mode="json", exclude_unset=True),
+            "versions": {
+                name: version(name)
+                for name in ("torch", "pymmcore-plus", "useq-schema", "tensorstore")
+            },
+            "system_state": _system_state(self.core),
+        }
+
+    # ------------------------------------------------------------------ while it runs
+
+    def _live(self) -> None:
+        """Run from the first move to the report, on the acquisition thread."""
+        began = time.perf_counter()
+        try:
+            try:
+                self._acquire()
+            finally:
+                self._end(began)
+        except BaseException as error:
+            self._errors.append(error)
+        finally:
+            self._close()
+            try:
+                if self._errors:
+                    first = self._errors[0]
+                    self.failed.emit(first if isinstance(first, Exception) else Exception(first))
+                elif self._report is not None:
+                    self.finished.emit(self._report)
+            except Exception as error:
+                self._errors.append(_cause(error))
+            self._over.set()
+
+    def _acquire(self) -> None:
+        signal = self.core.mda.events.frameReady
+        _connect_direct(signal, self._on_frame)
+        try:
+            if not self._cancelled.is_set():
+                self.core.mda.run(self.plan.sequence)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            signal.disconnect(self._on_frame)
+
+    def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
+        """Take one frame from the runner, on its thread. Starts the write and returns.
+
+        What this raises would only be logged by the runner and the frame lost, so nothing escapes.
+        """
+        ready_ns = time.perf_counter_ns()
+        try:
+            index = PlaneIndex(
+                0, event.index.get("t", 0), event.index.get("c", 0), event.index.get("z", 0)
+            )
+            self._recorder.record(index, image, meta, ready_ns)
+            for target in self.plan.lockstep.get(index, ()):
+                self._wait_for(target)
+        except BaseException as error:
+            self._fail(error)
+
+    def _wait_for(self, target: PlaneIndex) -> None:
+        """In lockstep: hold the acquisition until the target is done, given up, or cannot come."""
+        with self._news:
+            while not (
+                target in self._settled
+                or self._cancelled.is_set()
+                or self._host.error
+                or self._errors
+            ):
+                self._news.wait(_WAKE_S)
+
+    def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
+        """Spread the news of a raw plane that is in the store; on the recorder's thread."""
+        self._acquired += 1
+        self._host.announce(index, ready_ns, committed_ns)
+        self._emit(
+            self.plane_acquired.emit,
+            Acquired(index, self.plan.store.channels[index.c].name),
+        )
+
+    def _on_worker(self, kind: str, message: dict[str, Any]) -> None:
+        """Take what the worker reports; on the host's thread."""
+        fields = {key: value for key, value in message.items() if key != "kind"}
+        match kind:
+            case "stained":
+                index = PlaneIndex(*message["index"])
+                if index in self._stained:  # a worker that was started again may do one twice
+                    return
+                self._stained.add(index)
+                self._journal.append(kind, **fields)
+                if message["live"] and "total" in message["latency_ms"]:
+                    self._latencies.append(message["latency_ms"]["total"])
+                self._settle(index)
+                self._emit(
+                    self.plane_stained.emit,
+                    Stained(
+                        index,
+                        self.plan.store.channels[index.c].name,
+                        message["latency_ms"],
+                        message["live"],
+                        message["quality"],
+                    ),
+                )
+            case "skipped" | "impossible":
+                self._journal.append(kind, **fields)
+                self._settle(PlaneIndex(*message["index"]))
+            case "fault":
+                self._journal.append(kind, **fields)
+                self._notes.append(str(message["why"]))
+            case "ready":
+                self._journal.append("worker", pid=message["pid"], models=message["models"])
+
+    def _settle(self, index: PlaneIndex) -> None:
+        with self._news:
+            self._settled.add(index)
+            self._news.notify_all()
+
+    def _emit(self, emit: Callable[[Any], Any], value: Any) -> None:
+        """Tell the user's slots; one that raises costs no plane, and its error ends up with the caller."""
+        try:
+            emit(value)
+        except Exception as error:
+            if not any(isinstance(e, type(_cause(error))) for e in self._errors):
+                self._errors.append(_cause(error))
+
+    def _fail(self, error: BaseException) -> None:
+        """Note an error that ends the acquisition; planes that are there are kept."""
+        self._errors.append(error)
+        self.core.mda.cancel()
+        with self._news:
+            self._news.notify_all()
+
+    # ------------------------------------------------------------------ the end
+
+    def _end(self, began: float) -> None:
+        """Downstream in order: last raw writes, then what is owed, then times and report."""
+        self._recorder.flush()
+        self._journal_missing()
+        self._host.finish(cancelled=self._aborted)
+        if self._host.error is not None:
+            self._errors.append(self._host.error)
+        seconds = time.perf_counter() - began
+        self._host.close()
+        self._journal.append(
+            "finished", interrupted=self._cancelled.is_set(), failed=bool(self._errors)
+        )
+        finalise(self.out)
+        status = store_status(self.out)
+        self._report = RunReport(
+            store=str(self.out),
+            planes_acquired=self._acquired,
+            planes_stained=len(self._stained),
+            planes_missing=status.owed + status.impossible,
+            planes_skipped=status.skipped,
+            planes_filled_in_later=len(self._stained) - len(self._latencies),
+            latency_ms=Latency.of(self._latencies),
+            worker_deaths=self._host.deaths,
+            interrupted=self._cancelled.is_set(),
+            seconds=round(seconds, 3),
+            models=self._ready_models,
+            notes=self._notes,
+        )
+
+    def _journal_missing(self) -> None:
+        """Write down which raw planes never came, and that nothing can be predicted from them."""
+        why = (
+            "the run was stopped before it"
+            if self._cancelled.is_set() or self._errors
+            else "the camera gave no image for it"
+        )
+        plan = self.plan.store
+        for c, channel in enumerate(plan.channels):
+            if channel.kind == "raw":
+                there = self.store.present(c)
+                for index in plan.planned_indices(c):
+                    if not there[index.t, index.z]:
+                        self._journal.append("missing", index=index, why=why)
+
+    def _close(self) -> None:
+        """Upstream to downstream, each once, whatever happened before."""
+        for close in (
+            self._recorder.close,
+            self._host.close,
+            self._journal.close,
+            self.store.close,
+        ):
+            try:
+                close()
+            except Exception as error:
+                self._errors.append(error)
+
+    def __enter__(self) -> Self:
+        """Start the session; leaving the block waits for its end."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait for the end; after an exception in the block, stop at once."""
+        if kind is None:
+            self.wait()
+        else:
+            self.abort()
+            self._over.wait()
+
+
+def _connect_direct(signal: Any, slot: Callable[..., None]) -> None:
+    """Connect so that the slot runs on the acquisition thread, under psygnal and under Qt alike.
+
+    In a Qt program pymmcore-plus' signals are Qt signals, whose automatic connection may queue a frame
+    to the main thread, behind whatever the user interface is doing.
+    """
+    try:
+        from qtpy.QtCore import Qt
+    except Exception:
+        signal.connect(slot)
+        return
+    if type(signal).__module__.startswith("psygnal"):
+        signal.connect(slot)
+    else:
+        signal.connect(slot, Qt.ConnectionType.DirectConnection)
+
+
+def _cause(error: Exception) -> BaseException:
+    """Return the user's own exception from psygnal's wrapper."""
+    return error.__cause__ or error
+
+
+def _system_state(core: CMMCorePlus) -> Any:
+    """Return pymmcore-plus' summary metadata as plain JSON types."""
+    import json
+
+    from pymmcore_plus.metadata import summary_metadata
+    from pymmcore_plus.metadata.serialize import json_dumps
+
+    return json.loads(json_dumps(summary_metadata(core)))
+
+
+def _remove_store(path: Path) -> None:
+    """Remove a store that this session has just made and that holds no plane."""
+    shutil.rmtree(path, ignore_errors=True)
+    journal_path(path).unlink(missing_ok=True)

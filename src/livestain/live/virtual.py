@@ -1,0 +1,198 @@
+"""Virtual channels in a sequence: what they are called, and how they are taken out before hardware moves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import useq
+from pydantic import Field, ValidationError
+
+from livestain.errors import SequenceError
+from livestain.settings import Settings, describe_validation_error, read_yaml
+
+__all__ = [
+    "VIRTUAL_GROUP",
+    "ChannelSettings",
+    "LivestainSettings",
+    "SplitSequence",
+    "VirtualChannel",
+    "kind_of_channel",
+    "load_sequence",
+    "split_sequence",
+]
+
+VIRTUAL_GROUP = "Virtual"
+"""The config group that marks a channel of a sequence as predicted, not measured."""
+
+Kind = Literal["brightfield", "phase", "dic", "fluorescence"]
+
+_WORDS: dict[Kind, tuple[str, ...]] = {
+    "brightfield": ("brightfield", "bf", "transmitted", "trans", "dia"),
+    "phase": ("phase", "ph", "phasecontrast"),
+    "dic": ("dic", "nomarski"),
+    "fluorescence": ("fluorescence", "dapi", "fitc", "gfp", "egfp", "cy3", "cy5", "rhodamine"),
+}
+
+
+class ChannelSettings(Settings):
+    """Settings of one virtual channel; all optional."""
+
+    bundle: str | None = None
+    """Name in the model path, or a folder. Without it: the bundles whose output has this name."""
+
+    output: str | None = None
+    """Which of the bundle's outputs; without it the one named like the channel, or the only one."""
+
+    source: str | None = None
+    """Preset of the sequence that is stained; without it the one whose name says its kind."""
+
+    source_kind: Kind | None = None
+    """What the source shows, where its name does not say it."""
+
+    lag: Literal["backfill", "live-only", "lockstep"] = "backfill"
+    """What happens to planes that the model cannot keep up with."""
+
+
+class LivestainSettings(Settings):
+    """What lies under ``metadata.livestain`` of a sequence."""
+
+    pixel_size_um: float | None = Field(default=None, gt=0)
+    """Pixel size in micrometres in the sample, only where the core does not know it."""
+
+    channels: dict[str, ChannelSettings] = Field(default_factory=dict)
+    """Settings by virtual channel."""
+
+
+@dataclass(frozen=True)
+class VirtualChannel:
+    """A virtual channel as the sequence asks for it.
+
+    Attributes
+    ----------
+    name : str
+        The preset's name in the group "Virtual".
+    settings : ChannelSettings
+        From the sequence's metadata.
+    requested : frozenset of (t, z)
+        The planes that `acquire_every` and `do_stack` choose.
+    """
+
+    name: str
+    settings: ChannelSettings
+    requested: frozenset[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class SplitSequence:
+    """A sequence without its virtual channels, and these by themselves."""
+
+    raw: useq.MDASequence
+    virtual: tuple[VirtualChannel, ...]
+    settings: LivestainSettings
+
+
+def load_sequence(path: Path | str) -> useq.MDASequence:
+    """Read a `useq.MDASequence` from YAML or JSON.
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read.
+    SequenceError
+        If it is no sequence, or has a key that sequences do not have (useq would ignore it silently).
+    """
+    data = read_yaml(path)
+    if not isinstance(data, dict):
+        raise SequenceError(f"{path} holds no sequence: expected keys such as channels, time_plan.")
+    known = set(useq.MDASequence.model_fields)
+    if unknown := sorted(set(map(str, data)) - known):
+        raise SequenceError(
+            f"{path} has the unknown key {', '.join(unknown)}; a sequence has "
+            f"{', '.join(sorted(known))}."
+        )
+    try:
+        return useq.MDASequence.model_validate(data)
+    except ValidationError as error:
+        raise SequenceError(f"{path}: {describe_validation_error(error)}") from error
+
+
+def kind_of_channel(name: str) -> Kind | None:
+    """Return the channel kind that a preset's name says, e.g. "brightfield" for "BF 20 ms"."""
+    words = re.findall(r"[a-z]+[0-9]?", name.lower())
+    joined = "".join(words)
+    for kind, synonyms in _WORDS.items():
+        if kind in joined or any(word in synonyms for word in words):
+            return kind
+    return None
+
+
+def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
+    """Take the virtual channels out of a sequence, so that no exposure is ever made for them.
+
+    Raises
+    ------
+    SequenceError
+        If the sequence asks for what cannot be: several positions, an unknown length, a virtual
+        channel with a z-offset or without any raw channel.
+    SettingsError
+        If ``metadata.livestain`` does not fit its schema.
+    """
+    settings = LivestainSettings.parse(
+        sequence.metadata.get("livestain") or {}, where="metadata.livestain of the sequence"
+    )
+    _check_axes(sequence)
+    names = [c.config for c in sequence.channels if c.group == VIRTUAL_GROUP]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SequenceError(f"The virtual channel {repeated[0]!r} stands twice in the sequence.")
+    if stray := sorted(set(settings.channels) - set(names)):
+        raise SequenceError(
+            f"metadata.livestain has settings for the virtual channel {stray[0]!r}, which the "
+            f"sequence does not have; it has: {', '.join(names) or 'none'}. Add "
+            f"{{group: {VIRTUAL_GROUP}, config: {stray[0]}}} to its channels, or take the settings out."
+        )
+    raw_channels = tuple(c for c in sequence.channels if c.group != VIRTUAL_GROUP)
+    if names and not raw_channels:
+        raise SequenceError(
+            f"The sequence has the virtual channel {names[0]!r} but no channel that it could be "
+            "predicted from. Add its source, for example {config: Brightfield}, to the channels."
+        )
+    requested: dict[str, set[tuple[int, int]]] = {name: set() for name in names}
+    for event in sequence if names else ():
+        if event.channel is not None and event.channel.group == VIRTUAL_GROUP:
+            requested[event.channel.config].add((event.index.get("t", 0), event.index.get("z", 0)))
+    for channel in sequence.channels:
+        if channel.group == VIRTUAL_GROUP and channel.z_offset:
+            raise SequenceError(
+                f"The virtual channel {channel.config!r} has z_offset {channel.z_offset} um; a "
+                "prediction lies in its source's plane, so z_offset must be 0 or left out."
+            )
+    return SplitSequence(
+        raw=sequence.replace(channels=raw_channels) if names else sequence,
+        virtual=tuple(
+            VirtualChannel(
+                name, settings.channels.get(name, ChannelSettings()), frozenset(requested[name])
+            )
+            for name in names
+        ),
+        settings=settings,
+    )
+
+
+def _check_axes(sequence: useq.MDASequence) -> None:
+    sizes: dict[str, Any] = {str(k): v for k, v in sequence.sizes.items()}
+    if len(sequence.stage_positions) > 1 or sequence.grid_plan is not None or sizes.get("g", 0) > 1:
+        raise SequenceError(
+            "The sequence visits several positions; a store holds one position. Run one sequence "
+            "for each position, each with its own --out."
+        )
+    for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
+        if getattr(phase, "duration", None) is not None:
+            interval = getattr(phase, "interval", None)
+            if interval is not None and not interval.total_seconds():
+                raise SequenceError(
+                    "The time plan has a duration and interval 0, so its number of time points is "
+                    "not known beforehand. Give loops, or an interval above 0."
+                )

@@ -1,0 +1,203 @@
+"""Which planes are owed, and which of them is next."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from livestain.planes import PlaneIndex, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from livestain.store import Store, StorePlan
+
+__all__ = ["Backlog", "Stamp", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a source plane came, on the clock `time.perf_counter_ns` that all processes share."""
+
+    ready_ns: int
+    committed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One virtual plane to be predicted now.
+
+    Attributes
+    ----------
+    target : PlaneIndex
+        The virtual plane.
+    sources : tuple of PlaneIndex
+        The window's planes, as `Window.sources` orders them.
+    stamp : Stamp or None
+        Of the source that came last; None where it was found in the store, so that no latency is known.
+    live : bool
+        Whether it was taken before any newer time point of its channel was owed.
+    """
+
+    target: PlaneIndex
+    sources: tuple[PlaneIndex, ...]
+    stamp: Stamp | None
+    live: bool
+
+
+@dataclass
+class _Channel:
+    """What is known of one virtual channel."""
+
+    c: int
+    source_c: int
+    window: Window
+    live_only: bool
+    planned: frozenset[PlaneIndex]
+    closed: set[PlaneIndex] = field(default_factory=set)  # present, or given up
+    queued: set[PlaneIndex] = field(default_factory=set)
+    heap: list[tuple[int, int, PlaneIndex]] = field(default_factory=list)
+    newest_t: int = -1
+
+
+class Backlog:
+    """The owed planes of a store's virtual channels, newest time point first.
+
+    Work owed = virtual planes that are planned, whose source planes are there, that are not there yet
+    and that nothing has given up. The backlog holds indices only; the store holds the pixels.
+
+    Parameters
+    ----------
+    plan : StorePlan
+        What the run will write.
+    excluded : iterable of PlaneIndex
+        Virtual planes that were given up before.
+    """
+
+    def __init__(self, plan: StorePlan, excluded: Iterable[PlaneIndex] = ()) -> None:
+        self._n_t, self._n_z = plan.n_t, plan.n_z
+        self._here: set[PlaneIndex] = set()
+        self._stamps: dict[PlaneIndex, Stamp] = {}
+        self._order = itertools.count()
+        self._skipped: list[PlaneIndex] = []
+        given_up = set(excluded)
+        self._channels: list[_Channel] = []
+        for c, channel in enumerate(plan.channels):
+            if channel.virtual is None:
+                continue
+            planned = frozenset(plan.planned_indices(c))
+            self._channels.append(
+                _Channel(
+                    c=c,
+                    source_c=plan.c_of(channel.virtual.source),
+                    window=channel.virtual.window.window(),
+                    live_only=channel.virtual.lag == "live-only",
+                    planned=planned,
+                    closed=given_up & planned,
+                )
+            )
+
+    @property
+    def owed(self) -> int:
+        """Number of planes that could be predicted now and are not."""
+        return sum(len(channel.queued) for channel in self._channels)
+
+    @property
+    def takeable(self) -> bool:
+        """Whether `take` would return a plane; owed planes that failed wait for `retry` or `close`."""
+        for channel in self._channels:
+            while channel.heap and channel.heap[0][2] not in channel.queued:
+                heapq.heappop(channel.heap)
+        return any(channel.heap for channel in self._channels)
+
+    def scan(self, store: Store) -> None:
+        """Find in the store what is there, and so what is owed: at the start and after lost messages."""
+        sources: set[int] = set()
+        for channel in self._channels:
+            there = store.present(channel.c)
+            channel.closed.update(i for i in channel.planned if there[i.t, i.z])
+            sources.add(channel.source_c)
+        for c in sources:
+            there = store.present(c)
+            for t, z in zip(*there.nonzero(), strict=True):
+                self.arrived(PlaneIndex(0, int(t), c, int(z)))
+
+    def arrived(self, source: PlaneIndex, stamp: Stamp | None = None) -> None:
+        """Note that a source plane is in the store; planes whose window is now whole become owed."""
+        if source in self._here and stamp is None:
+            return
+        self._here.add(source)
+        if stamp is not None:
+            self._stamps[source] = stamp
+        for channel in self._channels:
+            if channel.source_c == source.c:
+                self._make_owed(channel, source)
+
+    def _make_owed(self, channel: _Channel, source: PlaneIndex) -> None:
+        window = channel.window
+        half = self._n_z if window.z == "all" else window.z // 2
+        for t in range(source.t - window.future, source.t + window.past + 1):
+            for z in range(max(source.z - half, 0), min(source.z + half, self._n_z - 1) + 1):
+                target = source.at(t=t, c=channel.c, z=z)
+                if target not in channel.planned or target in channel.closed:
+                    continue
+                if target not in channel.queued and self._here.issuperset(
+                    self._sources(channel, target)
+                ):
+                    self._queue(channel, target)
+
+    def _queue(self, channel: _Channel, target: PlaneIndex) -> None:
+        channel.queued.add(target)
+        heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+        if target.t > channel.newest_t:
+            channel.newest_t = target.t
+            if channel.live_only:
+                self._drop_older(channel)
+        elif channel.live_only and target.t < channel.newest_t:
+            self._drop_older(channel)
+
+    def _drop_older(self, channel: _Channel) -> None:
+        for target in [i for i in channel.queued if i.t < channel.newest_t]:
+            self.close(target)
+            self._skipped.append(target)
+
+    def _sources(self, channel: _Channel, target: PlaneIndex) -> tuple[PlaneIndex, ...]:
+        return channel.window.sources(target, channel.source_c, n_t=self._n_t, n_z=self._n_z)
+
+    def take(self) -> Task | None:
+        """Return the newest owed plane, channels in turn; it stays owed until `close`."""
+        if not self.takeable:
+            return None
+        channel = next(channel for channel in self._channels if channel.heap)
+        self._channels.remove(channel)  # to the end of the line: channels take turns
+        self._channels.append(channel)
+        target = heapq.heappop(channel.heap)[2]
+        sources = self._sources(channel, target)
+        stamps = [self._stamps[i] for i in set(sources) if i in self._stamps]
+        whole = len(stamps) == len(set(sources))
+        return Task(
+            target=target,
+            sources=sources,
+            stamp=max(stamps, key=lambda s: s.committed_ns) if whole else None,
+            live=whole and target.t == channel.newest_t,
+        )
+
+    def retry(self, target: PlaneIndex) -> None:
+        """Put back a plane that was taken and failed."""
+        for channel in self._channels:
+            if channel.c == target.c and target in channel.queued:
+                heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+
+    def close(self, target: PlaneIndex) -> None:
+        """Note that a virtual plane is done or given up: it is owed no more."""
+        for channel in self._channels:
+            if channel.c == target.c:
+                channel.closed.add(target)
+                channel.queued.discard(target)
+
+    def pop_skipped(self) -> list[PlaneIndex]:
+        """Return the planes that the policy `live-only` has given up since the last call."""
+        skipped, self._skipped = self._skipped, []
+        return skipped

@@ -1,0 +1,507 @@
+"""The acquisition side of the worker: starts it, speaks to it, starts it again when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from multiprocessing import Pipe
+from multiprocessing.connection import Client, Listener
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from livestain import errors
+from livestain.errors import LivestainError, WorkerError
+from livestain.planes import PlaneIndex
+from livestain.stain.protocol import WorkerSetup, index_of, receive, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+__all__ = ["HostSettings", "WorkerHost"]
+
+_OUTBOX = 1024
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """How patient the host is with its worker."""
+
+    start_timeout_s: float = 180.0
+    """Longest time from launch to `ready`; importing torch from a cold disk takes tens of seconds."""
+
+    hang_timeout_s: float = 60.0
+    """A plane in hand for longer than this, and than 20 predictions, counts as a hang."""
+
+    max_attempts: int = 2
+    """Failures or deaths on one plane after which it is `impossible`."""
+
+    max_barren_deaths: int = 3
+    """Deaths in a row without a plane done or given up, after which staining is given up."""
+
+
+class _Running(Protocol):
+    """A worker that runs, in a process or in a thread."""
+
+    @property
+    def pid(self) -> int: ...
+    def alive(self) -> bool: ...
+    def kill(self) -> None: ...
+    def join(self, timeout: float) -> None: ...
+
+
+class _ProcessWorker:
+    """A worker in a process of its own: ``python -P -m livestain.stain.worker``."""
+
+    def __init__(self, address: Any, key: bytes, threads: int | None) -> None:
+        group: dict[str, Any]
+        if sys.platform == "win32":
+            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+        else:
+            group = {"start_new_session": True}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "livestain.stain.worker"],
+            stdin=subprocess.PIPE,
+            stdout=_stderr_or_nowhere(),
+            env=os.environ | _child_environment(threads),
+            **group,
+        )
+        stdin = self._process.stdin
+        assert stdin is not None  # noqa: S101 - PIPE was asked for
+        with contextlib.suppress(BrokenPipeError, OSError):  # its death is noticed by `alive`
+            stdin.write((json.dumps({"address": address, "key": key.hex()}) + "\n").encode())
+            stdin.close()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def join(self, timeout: float) -> None:
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(timeout)
+
+
+class _ThreadWorker:
+    """The same worker in a thread of this process: pyramids without models, tests, debugging."""
+
+    pid = os.getpid()
+
+    def __init__(self, connection: Connection) -> None:
+        from livestain.stain.worker import Worker
+
+        worker = Worker(connection, exit_when_orphaned=False)
+        self._thread = threading.Thread(target=worker.run, name="livestain-worker", daemon=True)
+        self._thread.start()
+
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def kill(self) -> None:
+        """Do nothing: a thread cannot be killed; it leaves when its connection closes."""
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+
+@dataclass
+class _State:
+    """What the host's threads share, under its condition."""
+
+    ready: dict[str, Any] | None = None
+    error: BaseException | None = None
+    finished: bool = False
+    finish_asked: bool = False
+    closing: bool = False
+    owed: int = 0
+    in_hand: PlaneIndex | None = None
+    in_hand_since: float = 0.0
+    attempts: dict[PlaneIndex, int] = field(default_factory=dict)
+    excluded: list[PlaneIndex] = field(default_factory=list)
+    deaths: int = 0
+
+
+class WorkerHost:
+    """Keeps one worker running for the length of a run.
+
+    Parameters
+    ----------
+    setup : WorkerSetup
+        Store, models, device.
+    report : callable
+        Called as ``report(kind, message)`` from the host's own thread, for kinds `taking`, `stained`,
+        `skipped`, `impossible`, `fault` and `ready`. What it raises ends the host with that error.
+    kind : {"process", "thread"}
+        Where the worker runs.
+    settings : HostSettings
+        Time-outs and limits.
+    """
+
+    def __init__(
+        self,
+        setup: WorkerSetup,
+        report: Callable[[str, dict[str, Any]], None],
+        *,
+        kind: Literal["process", "thread"] = "process",
+        settings: HostSettings | None = None,
+    ) -> None:
+        self._setup = setup
+        self._report = report
+        self._kind = kind
+        self._settings = settings or HostSettings()
+        self._state = _State()
+        self._changed = threading.Condition()
+        self._outbox: queue.Queue[dict[str, Any] | None] = queue.Queue(_OUTBOX)
+        self._rescan = threading.Event()
+        self._thread = threading.Thread(
+            target=self._supervise, name="livestain-worker-host", daemon=True
+        )
+
+    # ------------------------------------------------------------------ what the session calls
+
+    def start(self) -> dict[str, Any]:
+        """Start the worker and wait until it is warm.
+
+        Returns
+        -------
+        dict
+            The worker's `ready` message: pid, models with device and backend, ms of one prediction.
+
+        Raises
+        ------
+        LivestainError
+            What the worker refused (a damaged bundle, an unknown device), or `WorkerError`.
+        """
+        self._thread.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._state.ready or self._state.error)
+            if self._state.error is not None:
+                raise self._state.error
+            assert self._state.ready is not None  # noqa: S101
+            return self._state.ready
+
+    def announce(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
+        """Tell the worker that a raw plane is in the store; never blocks.
+
+        Where its queue is full the message is dropped, and the worker will look into the store instead.
+        """
+        self._post(
+            {"kind": "plane", "index": index, "ready_ns": ready_ns, "committed_ns": committed_ns}
+        )
+
+    @property
+    def owed(self) -> int:
+        """Number of planes the worker last said are owed."""
+        return self._state.owed
+
+    @property
+    def deaths(self) -> int:
+        """How often a worker has died or been killed for hanging."""
+        return self._state.deaths
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why staining was given up for good, if it was."""
+        return self._state.error
+
+    def finish(self, cancelled: threading.Event | None = None) -> bool:
+        """Wait until nothing is owed any more, or staining was given up.
+
+        Parameters
+        ----------
+        cancelled : threading.Event, optional
+            When set, stop waiting: what is owed stays owed.
+
+        Returns
+        -------
+        bool
+            Whether all that could be done is done.
+        """
+        with self._changed:
+            self._state.finish_asked = True
+            self._post({"kind": "finish"})
+            while not (self._state.finished or self._state.error):
+                if cancelled is not None and cancelled.is_set():
+                    return False
+                self._changed.wait(_POLL_S)
+            return self._state.finished
+
+    def close(self) -> None:
+        """Let the worker finish the plane in hand and leave; kills it after some seconds."""
+        with self._changed:
+            self._state.closing = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(30.0)
+
+    # ------------------------------------------------------------------ messages out
+
+    def _post(self, message: dict[str, Any]) -> None:
+        try:
+            self._outbox.put_nowait(message)
+        except queue.Full:
+            self._rescan.set()
+
+    def _pump(self, connection: Connection, outbox: queue.Queue[dict[str, Any] | None]) -> None:
+        """Send what is in the outbox; a hung worker blocks this thread and nothing else."""
+        try:
+            while (message := outbox.get()) is not None:
+                if self._rescan.is_set() and outbox.empty():
+                    self._rescan.clear()
+                    send(connection, "rescan")
+                    if self._state.finish_asked:
+                        send(connection, "finish")
+                send(connection, **message)
+        except (OSError, ValueError):
+            return  # the connection is gone; the supervisor sees it too and acts
+
+    # ------------------------------------------------------------------ supervision
+
+    def _supervise(self) -> None:
+        barren = 0
+        try:
+            while not self._state.closing:
+                done_before = self._progress()
+                with self._changed:
+                    # A new queue for each worker: what was announced before is found by its scan.
+                    self._outbox = queue.Queue(_OUTBOX)
+                    self._rescan.clear()
+                    if self._state.finish_asked:
+                        self._outbox.put({"kind": "finish"})
+                why = self._one_life()
+                if self._state.closing or self._state.error is not None:
+                    return
+                self._bury(why)
+                barren = 0 if self._progress() > done_before else barren + 1
+                if self._state.ready is None or barren >= self._settings.max_barren_deaths:
+                    raise WorkerError(
+                        f"The staining worker could not be kept running: {why}. Raw data is not "
+                        "affected; planes that are not stained stay owed."
+                    )
+        except BaseException as error:
+            with self._changed:
+                self._state.error = error
+                self._changed.notify_all()
+
+    def _progress(self) -> int:
+        return self._done + len(self._state.excluded)
+
+    _done = 0
+
+    def _bury(self, why: str) -> None:
+        """Note a worker's death, and the plane on which it died."""
+        victim = self._state.in_hand
+        self._state.deaths += 1
+        self._state.in_hand = None
+        self._report(
+            "fault",
+            {"why": f"worker died: {why}", "in_hand": list(victim) if victim else None},
+        )
+        if victim is not None:
+            self._count_failure(victim, f"the worker died on it ({why})")
+
+    def _count_failure(self, index: PlaneIndex, why: str) -> bool:
+        """Count a failure; True where the plane is now given up."""
+        attempts = self._state.attempts.get(index, 0) + 1
+        self._state.attempts[index] = attempts
+        if attempts < self._settings.max_attempts:
+            return False
+        self._state.excluded.append(index)
+        self._report("impossible", {"index": list(index), "why": f"failed {attempts} times: {why}"})
+        return True
+
+    def _one_life(self) -> str:
+        """Run one worker until it ends; return why it ended."""
+        setup = self._setup.model_copy(
+            update={"excluded": (*self._setup.excluded, *(tuple(i) for i in self._state.excluded))}
+        )
+        with contextlib.ExitStack() as stack:
+            try:
+                running, connection = self._launch(stack)
+            except WorkerError as error:
+                return str(error)
+            stack.callback(running.join, 10.0)  # last: by then it was told to leave, or killed
+            stack.callback(connection.close)
+            outbox = self._outbox
+            pump = threading.Thread(
+                target=self._pump,
+                args=(connection, outbox),
+                name="livestain-worker-messages",
+                daemon=True,
+            )
+            stack.callback(_end_pump, outbox)
+            try:
+                send(connection, "setup", setup=setup.model_dump(mode="json"))
+                why = self._wait_ready(connection, running)
+                if why is None:
+                    pump.start()
+                    why = self._listen(connection, running)
+            except (EOFError, OSError):
+                why = "it ended without a word"
+            if self._state.closing or self._state.error is not None:
+                _say_stop(connection, pump, outbox)
+                running.join(10.0)
+            else:
+                running.kill()
+        return why
+
+    def _launch(self, stack: contextlib.ExitStack) -> tuple[_Running, Connection]:
+        if self._kind == "thread":
+            ours, theirs = Pipe(duplex=True)
+            return _ThreadWorker(theirs), ours
+        key = secrets.token_bytes(32)
+        listener = stack.enter_context(Listener(authkey=key))
+        process = _ProcessWorker(listener.address, key, self._setup.threads)
+        accepted: queue.Queue[Any] = queue.Queue(1)
+
+        def accept() -> None:
+            try:
+                accepted.put(listener.accept())
+            except Exception as error:
+                accepted.put(error)
+
+        thread = threading.Thread(target=accept, name="livestain-worker-accept", daemon=True)
+        thread.start()
+        deadline = time.monotonic() + self._settings.start_timeout_s
+        while True:
+            try:
+                connection = accepted.get(timeout=_POLL_S)
+            except queue.Empty:
+                if process.alive() and time.monotonic() < deadline and not self._state.closing:
+                    continue
+                process.kill()
+                process.join(5.0)
+                with contextlib.suppress(Exception):  # only to wake `accept` from its wait
+                    Client(listener.address, authkey=key).close()
+                thread.join(5.0)
+                raise WorkerError("it ended or said nothing before it had connected") from None
+            if isinstance(connection, Exception):
+                process.kill()
+                process.join(5.0)
+                raise WorkerError(f"it could not connect: {connection}")
+            return process, connection
+
+    def _wait_ready(self, connection: Connection, running: _Running) -> str | None:
+        deadline = time.monotonic() + self._settings.start_timeout_s
+        while not connection.poll(_POLL_S):
+            if self._state.closing:
+                return "closed while starting"
+            if not running.alive() and not connection.poll(0):
+                return "it ended while it was starting"
+            if time.monotonic() > deadline:
+                return f"it was not ready after {self._settings.start_timeout_s:.0f} s"
+        message = receive(connection)
+        if message["kind"] == "refused":
+            kind = getattr(errors, message["error"], LivestainError)
+            with self._changed:
+                self._state.error = kind(message["why"])
+                self._changed.notify_all()
+            return str(message["why"])
+        with self._changed:
+            self._state.ready = message
+            self._changed.notify_all()
+        self._report("ready", message)
+        return None
+
+    def _listen(self, connection: Connection, running: _Running) -> str:
+        assert self._state.ready is not None  # noqa: S101
+        patience = max(self._settings.hang_timeout_s, 20 * self._state.ready["model_ms"] / 1000)
+        while not self._state.closing:
+            if connection.poll(_POLL_S):
+                self._take_in(receive(connection))
+            elif not running.alive() and not connection.poll(0):
+                return "it ended without a word"
+            elif (
+                self._state.in_hand is not None
+                and time.monotonic() - self._state.in_hand_since > patience
+            ):
+                return f"it hung for more than {patience:.0f} s"
+        return "closed"
+
+    def _take_in(self, message: dict[str, Any]) -> None:
+        state = self._state
+        match message["kind"]:
+            case "taking":
+                state.in_hand, state.in_hand_since = index_of(message), time.monotonic()
+                self._report("taking", message)
+            case "stained":
+                state.in_hand = None
+                self._done += 1
+                message["attempts"] = state.attempts.get(index_of(message), 0) + 1
+                self._report("stained", message)
+            case "failed":
+                state.in_hand = None
+                index = index_of(message)
+                self._report("fault", {key: message[key] for key in ("index", "why", "traceback")})
+                given_up = self._count_failure(index, message["why"])
+                self._post({"kind": "exclude" if given_up else "retry", "index": index})
+            case "owed":
+                state.owed = message["n"]
+            case "finished":
+                with self._changed:
+                    state.owed = message["owed"]
+                    state.finished = state.finish_asked
+                    self._changed.notify_all()
+            case kind:
+                self._report(kind, message)
+
+
+def _say_stop(
+    connection: Connection,
+    pump: threading.Thread,
+    outbox: queue.Queue[dict[str, Any] | None],
+) -> None:
+    """Tell the worker to leave, after what is on its way to it; one that is gone needs no telling."""
+    with contextlib.suppress(OSError, ValueError, queue.Full):
+        if pump.is_alive():
+            outbox.put({"kind": "stop"}, timeout=1.0)
+            outbox.put(None, timeout=1.0)
+            pump.join(5.0)
+        else:
+            send(connection, "stop")
+
+
+def _end_pump(outbox: queue.Queue[dict[str, Any] | None]) -> None:
+    """Let the sending thread end; one that is blocked in a send ends when the connection closes."""
+    with contextlib.suppress(queue.Full):
+        outbox.put_nowait(None)
+
+
+def _stderr_or_nowhere() -> int:
+    """Return where a worker's standard output goes: ours may be a pipe that expects JSON alone."""
+    try:
+        os.fstat(2)
+    except OSError:  # a program without a console, on Windows
+        return subprocess.DEVNULL
+    return 2
+
+
+def _child_environment(threads: int | None) -> dict[str, str]:
+    """Return the variables that must be set before torch is imported."""
+    count = str(threads or max(1, (os.cpu_count() or 2) - 1))
+    return {
+        # Spinning OpenMP threads beside a busy camera thread cost more than they gain.
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        # glibc gives large buffers back after each plane otherwise, and page faults dominate.
+        "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
+        "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
+        "PYTHONUNBUFFERED": "1",
+    }

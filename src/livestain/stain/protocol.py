@@ -1,0 +1,66 @@
+"""What acquisition and worker say to each other: small JSON objects over one connection.
+
+Pixels never travel here; both sides read and write the store. JSON, and not pickle, so that a message
+can be read in a log and nothing that arrives is ever executed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from livestain.planes import PlaneIndex
+from livestain.settings import Settings
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+__all__ = ["ChannelModel", "WorkerSetup", "index_of", "receive", "send"]
+
+
+class ChannelModel(Settings):
+    """Which deployed model fills which virtual channel."""
+
+    c: int
+    """The virtual channel's place in the store."""
+
+    bundle: str
+    """Folder of the bundle."""
+
+    output: str
+    """Name of the bundle's output that is stored in this channel."""
+
+
+class WorkerSetup(Settings):
+    """All that a worker needs to know before it can find out what is owed."""
+
+    store: str
+    """Path of the store, which exists already."""
+
+    models: tuple[ChannelModel, ...] = ()
+    """Models by channel; none: the worker only writes pyramid levels."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    threads: int | None = None
+    """Number of CPU threads the model may use; None leaves one core to the acquisition."""
+
+    excluded: tuple[tuple[int, int, int, int], ...] = ()
+    """Virtual planes that were given up and must not be tried again."""
+
+
+def send(connection: Connection, kind: str, **fields: Any) -> None:
+    """Send one message; indices may be given as `PlaneIndex`."""
+    connection.send_bytes(json.dumps({"kind": kind, **fields}).encode())
+
+
+def receive(connection: Connection) -> dict[str, Any]:
+    """Wait for one message; EOFError or OSError when the other side is gone."""
+    message: dict[str, Any] = json.loads(connection.recv_bytes())
+    return message
+
+
+def index_of(message: dict[str, Any]) -> PlaneIndex:
+    """Return the plane that a message is about."""
+    return PlaneIndex(*message["index"])

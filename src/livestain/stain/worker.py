@@ -1,0 +1,308 @@
+"""The stainer worker: takes the next owed plane, predicts it, writes it, reports it.
+
+Started as ``python -P -m livestain.stain.worker`` with the address and key of its parent's connection
+on its standard input, or inside a thread for debugging. It reads its source planes from the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from multiprocessing.connection import Client
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livestain.errors import LivestainError
+from livestain.planes import PlaneIndex
+from livestain.stain.backlog import Backlog, Stamp, Task
+from livestain.stain.protocol import WorkerSetup, index_of, receive, send
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from livestain.inference import Stainer
+    from livestain.store import Store
+
+__all__ = ["ORPHAN_LIMIT_S", "Worker", "main"]
+
+ORPHAN_LIMIT_S = 4.5
+"""How long a worker process whose parent is gone may take to finish the plane in hand."""
+
+_OWED_REPORT_S = 0.2
+
+
+class Worker:
+    """One worker on one connection.
+
+    Parameters
+    ----------
+    connection : multiprocessing.connection.Connection
+        To the acquisition process; when it closes, the worker finishes the plane in hand and leaves.
+    exit_when_orphaned : bool
+        Whether to end the whole process where the plane in hand takes longer than `ORPHAN_LIMIT_S`.
+    """
+
+    def __init__(self, connection: Connection, *, exit_when_orphaned: bool) -> None:
+        self._connection = connection
+        self._exit_when_orphaned = exit_when_orphaned
+        # Bounded by the plan: each plane is announced once, in some hundred bytes.
+        self._inbox: deque[dict[str, Any]] = deque()
+        self._news = threading.Condition()
+        self._leaving = False
+        self._finishing = False
+        self._levels: deque[PlaneIndex] = deque()
+        self._stainers: dict[str, Stainer] = {}
+        self._by_channel: dict[int, tuple[Stainer, int]] = {}
+        self._last_owed: tuple[float, int] = (0.0, -1)
+        self._has_levels = False
+        self._store: Store
+        self._backlog: Backlog
+
+    # ------------------------------------------------------------------ life
+
+    def run(self) -> None:
+        """Serve until the parent says stop or is gone; what can be told to it is told, not raised."""
+        reader = threading.Thread(target=self._read, name="livestain-worker-reader", daemon=True)
+        reader.start()
+        with contextlib.ExitStack() as stack:
+            # A parent that is gone cannot be told anything; leaving is then the right answer.
+            stack.enter_context(contextlib.suppress(BrokenPipeError, ConnectionError, EOFError))
+            stack.callback(self._connection.close)
+            try:
+                setup = WorkerSetup.parse(self._wait_for_setup(), where="worker setup")
+                self._open(setup, stack)
+            except LivestainError as error:
+                send(self._connection, "refused", error=type(error).__name__, why=str(error))
+                return
+            except _StopError:
+                return
+            self._serve()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = receive(self._connection)
+                with self._news:
+                    self._inbox.append(message)
+                    self._news.notify()
+        except (EOFError, OSError):
+            with self._news:
+                self._leaving = True
+                self._news.notify()
+            if self._exit_when_orphaned:
+                # The main thread may be deep in a slow prediction, or stuck for good.
+                threading.Timer(ORPHAN_LIMIT_S, os._exit, args=(3,)).start()
+
+    def _wait_for_setup(self) -> dict[str, Any]:
+        with self._news:
+            self._news.wait_for(lambda: self._inbox or self._leaving)
+            if not self._inbox:
+                raise _StopError
+            message = self._inbox.popleft()
+        return dict(message["setup"])
+
+    def _open(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
+        from livestain.store import level_shapes, open_store
+
+        began = time.perf_counter()
+        self._store = stack.enter_context(open_store(setup.store, mode="r+"))
+        plan = self._store.plan
+        self._has_levels = len(level_shapes(plan.height, plan.width)) > 1
+        warm_ms = 0.0
+        if setup.models:
+            from livestain.bundle import read_bundle
+            from livestain.inference import Stainer
+
+            for model in setup.models:
+                stainer = self._stainers.get(model.bundle)
+                if stainer is None:
+                    stainer = stack.enter_context(
+                        Stainer(
+                            read_bundle(model.bundle),
+                            device=setup.device,
+                            pixel_size_um=plan.pixel_size_um,
+                            threads=setup.threads,
+                        )
+                    )
+                    stainer.warm_up((plan.height, plan.width))
+                    warm = time.perf_counter()
+                    stainer.warm_up((plan.height, plan.width))
+                    warm_ms = max(warm_ms, (time.perf_counter() - warm) * 1e3)
+                    self._stainers[model.bundle] = stainer
+                names = [output.name for output in stainer.bundle.description.outputs]
+                self._by_channel[model.c] = (stainer, names.index(model.output))
+        self._backlog = Backlog(plan, (PlaneIndex(*index) for index in setup.excluded))
+        self._scan()
+        send(
+            self._connection,
+            "ready",
+            pid=os.getpid(),
+            start_s=time.perf_counter() - began,
+            model_ms=warm_ms,
+            models=[
+                {
+                    "c": c,
+                    "bundle": stainer.bundle.name,
+                    "device": stainer.device,
+                    "backend": stainer.backend,
+                    "refused": stainer.refused,
+                }
+                for c, (stainer, _) in sorted(self._by_channel.items())
+            ],
+        )
+
+    def _scan(self) -> None:
+        self._backlog.scan(self._store)
+        known = set(self._levels)
+        for c, channel in enumerate(self._store.plan.channels):
+            if channel.kind == "raw":
+                self._levels.extend(i for i in self._store.levels_missing(c) if i not in known)
+
+    # ------------------------------------------------------------------ work
+
+    def _serve(self) -> None:
+        while True:
+            # A plane that failed stays owed until the parent says retry or exclude: wait for that.
+            all_done = self._finishing and self._backlog.owed == 0
+            if not self._hear(block=not (self._backlog.takeable or self._levels or all_done)):
+                return
+            for target in self._backlog.pop_skipped():
+                send(
+                    self._connection,
+                    "skipped",
+                    index=target,
+                    why="live-only: a newer time point came before this plane's turn",
+                )
+            task = self._backlog.take()
+            if task is not None:
+                self._report_owed()
+                self._stain(task)
+            elif self._levels:
+                self._write_levels(self._levels.popleft())
+            elif self._finishing and self._backlog.owed == 0:
+                self._finishing = False
+                send(self._connection, "finished", owed=0)
+
+    def _hear(self, *, block: bool) -> bool:
+        """Take in the messages that are there; False when it is time to leave."""
+        with self._news:
+            if block:
+                self._news.wait_for(lambda: self._inbox or self._leaving)
+            messages = list(self._inbox)
+            self._inbox.clear()
+            leaving = self._leaving
+        for message in messages:
+            match message["kind"]:
+                case "plane":
+                    index = index_of(message)
+                    self._backlog.arrived(
+                        index, Stamp(message["ready_ns"], message["committed_ns"])
+                    )
+                    if self._has_levels:
+                        self._levels.append(index)
+                case "rescan":
+                    self._scan()
+                case "retry":
+                    self._backlog.retry(index_of(message))
+                case "exclude":
+                    self._backlog.close(index_of(message))
+                case "finish":
+                    self._finishing = True
+                case "stop":
+                    leaving = True
+        return not leaving
+
+    def _stain(self, task: Task) -> None:
+        send(self._connection, "taking", index=task.target)
+        taken = time.perf_counter_ns()
+        try:
+            planes = np.stack([self._store.read(index) for index in task.sources])
+            read = time.perf_counter_ns()
+            stainer, output = self._by_channel[task.target.c]
+            prediction = stainer.stain(planes)[output]
+            predicted = time.perf_counter_ns()
+            stored = self._store.write_virtual(task.target, prediction)
+        except Exception as error:
+            send(
+                self._connection,
+                "failed",
+                index=task.target,
+                why=f"{type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
+            )
+            return
+        done = time.perf_counter_ns()
+        self._backlog.close(task.target)
+        stages = {
+            "read": (read - taken) / 1e6,
+            "model": (predicted - read) / 1e6,
+            "write": (done - predicted) / 1e6,
+        }
+        if task.stamp is not None:
+            stages["commit"] = (task.stamp.committed_ns - task.stamp.ready_ns) / 1e6
+            stages["wait"] = (taken - task.stamp.committed_ns) / 1e6
+            stages["total"] = (done - task.stamp.ready_ns) / 1e6
+        send(
+            self._connection,
+            "stained",
+            index=task.target,
+            pid=os.getpid(),
+            live=task.live,
+            latency_ms={name: round(ms, 3) for name, ms in stages.items()},
+            quality=_quality(prediction, stored),
+        )
+
+    def _write_levels(self, index: PlaneIndex) -> None:
+        try:
+            self._store.write_levels(index, self._store.read(index))
+        except LivestainError as error:
+            send(self._connection, "fault", why=f"pyramid of plane {tuple(index)}: {error}")
+
+    def _report_owed(self) -> None:
+        now, owed = time.monotonic(), self._backlog.owed
+        if now - self._last_owed[0] > _OWED_REPORT_S and owed != self._last_owed[1]:
+            self._last_owed = (now, owed)
+            send(self._connection, "owed", n=owed)
+
+
+class _StopError(Exception):
+    """The parent was gone before it had said what to do."""
+
+
+def _quality(prediction: Any, stored: Any) -> dict[str, float]:
+    """Return a prediction's mean, spread, and the fraction of pixels that its encoding clipped."""
+    return {
+        "mean": round(float(prediction.mean()), 5),
+        "std": round(float(prediction.std()), 5),
+        "clipped": round(
+            float(np.count_nonzero((stored == 1) | (stored == 65535)) / stored.size), 6
+        ),
+    }
+
+
+def main() -> None:
+    """Connect to the parent that is named on standard input and serve it."""
+    # Ctrl-C in the user's terminal is the session's business: it asks the worker to finish or stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hello = json.loads(sys.stdin.readline())
+    address = hello["address"]
+    if isinstance(address, list):  # JSON has no tuples, a TCP address is one
+        address = tuple(address)
+    connection = Client(address, authkey=bytes.fromhex(hello["key"]))
+    Worker(connection, exit_when_orphaned=True).run()  # type: ignore[arg-type]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Leave at once: nothing is unwritten, and tearing torch and tensorstore down can take seconds.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
