@@ -1,0 +1,226 @@
+"""A camera that shows planes somebody has, through Micro-Manager's own path for snaps and bursts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pymmcore_plus.experimental.unicore import CameraDevice, UniMMCore
+
+from livestain.errors import MicroscopeError
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from numpy.typing import DTypeLike, NDArray
+    from useq import MDAEvent
+
+__all__ = ["Scene", "ShowingCamera", "StageCore"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a frame is a frame of: the hardware's state when it was triggered.
+
+    Attributes
+    ----------
+    channel : str
+        Preset of the core's channel group.
+    x_um, y_um, z_um : float
+        Stage position in micrometres, with triggered focus moves.
+    exposure_ms : float
+        Exposure in milliseconds.
+    number : int
+        Frames this camera has shown before.
+    index : mapping of str to int
+        The event's index, where the engine told it (see `ShowingCamera.expect`), else empty.
+    """
+
+    channel: str
+    x_um: float
+    y_um: float
+    z_um: float
+    exposure_ms: float
+    number: int
+    index: Mapping[str, int] = field(default_factory=dict)
+
+
+class StageCore(UniMMCore):
+    """A core that remembers which focus positions a triggered burst runs through.
+
+    A stage that is being triggered does not tell its position (Micro-Manager's demo stage does not
+    even move); a simulated camera has to know it all the same.
+    """
+
+    camera: ShowingCamera
+    """The camera that shows planes; set by `simulated_core` and `replay_core`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._loaded: dict[str, tuple[float, ...]] = {}
+        self._triggered: dict[str, tuple[float, ...]] = {}
+        super().__init__(*args, **kwargs)
+
+    def loadStageSequence(self, stageLabel: str, positionSequence: Sequence[float]) -> None:  # noqa: D102, N802, N803
+        super().loadStageSequence(stageLabel, positionSequence)
+        self._loaded[stageLabel] = tuple(float(z) for z in positionSequence)
+
+    def startStageSequence(self, stageLabel: str) -> None:  # noqa: D102, N802, N803
+        super().startStageSequence(stageLabel)
+        self._triggered[stageLabel] = self._loaded[stageLabel]
+
+    def stopStageSequence(self, stageLabel: str) -> None:  # noqa: D102, N802, N803
+        super().stopStageSequence(stageLabel)
+        self._triggered.pop(stageLabel, None)
+
+    def triggered_focus(self) -> tuple[float, ...]:
+        """Return the focus positions of the burst under way, one a frame; empty outside one."""
+        return self._triggered.get(str(self.getFocusDevice()), ())
+
+
+class ShowingCamera(CameraDevice):
+    """A Micro-Manager camera whose frames come from `show`.
+
+    It follows the core's channel group, XY stage, focus and exposure, serves snaps and triggered
+    bursts alike, and takes no longer than `show` does: exposures are recorded, not waited for.
+
+    Each frame's metadata holds the exposure, `Frame` (frames shown before), and what `show` adds. In a
+    burst it reaches the engine's frame metadata under ``camera_metadata``; `LiveEngine` puts it
+    there for snaps too, which Micro-Manager knows no metadata of.
+
+    Parameters
+    ----------
+    core : weak reference to StageCore
+        The core to follow.
+    shape : (int, int)
+        Size (y, x) of the frame in pixels.
+    """
+
+    def __init__(self, core: weakref.ref[StageCore], shape: tuple[int, int]) -> None:
+        super().__init__()
+        self._core_ref = core
+        self._full = shape
+        self._roi: tuple[int, int, int, int] | None = None
+        self._exposure = 10.0
+        self._shown = 0
+        self._expected: tuple[MDAEvent, ...] = ()
+        self._state = threading.Lock()
+        self._started = time.perf_counter()
+        self.last_metadata: dict[str, Any] = {}
+        """Metadata of the newest frame."""
+
+    @abstractmethod
+    def show(self, scene: Scene) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return the full frame (y, x) of a scene, in the camera's dtype, and metadata about it."""
+
+    def expect(self, events: Sequence[MDAEvent]) -> None:
+        """Say which events the next exposures are of, in order; called by the engine.
+
+        Without it the scenes' index is empty. What is left from an earlier call is forgotten.
+        """
+        with self._state:
+            self._expected = tuple(events)
+
+    # ------------------------------------------------- pymmcore-plus' device
+
+    def get_exposure(self) -> float:
+        """Return the exposure in milliseconds."""
+        return self._exposure
+
+    def set_exposure(self, exposure: float) -> None:
+        """Set the exposure in milliseconds."""
+        self._exposure = float(exposure)
+
+    def shape(self) -> tuple[int, int]:
+        """Return the size (y, x) of the frame or of the region of interest."""
+        return self._full if self._roi is None else (self._roi[3], self._roi[2])
+
+    def get_roi(self) -> tuple[int, int, int, int]:
+        """Return the region of interest (x, y, width, height) in pixels."""
+        return self._roi if self._roi is not None else (0, 0, self._full[1], self._full[0])
+
+    def set_roi(self, x: int, y: int, width: int, height: int) -> None:
+        """Set the region of interest in pixels.
+
+        Raises
+        ------
+        MicroscopeError
+            If it reaches beyond the frame.
+        """
+        fits = 0 <= x < x + width <= self._full[1] and 0 <= y < y + height <= self._full[0]
+        if not fits:
+            raise MicroscopeError(
+                f"A region of interest of {width} x {height} at ({x}, {y}) does not lie within the "
+                f"camera's {self._full[1]} x {self._full[0]} pixels; choose a smaller one."
+            )
+        self._roi = (x, y, width, height)
+
+    def clear_roi(self) -> None:
+        """Use the whole frame again."""
+        self._roi = None
+
+    def start_sequence(
+        self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
+    ) -> Iterator[Mapping[str, Any]]:
+        """Show `n` frames (without end if None); see `CameraDevice.start_sequence`."""
+        # Taken here, on the caller's thread: the generator's body runs later, on the camera's.
+        with self._state:
+            events, self._expected = self._expected, ()
+        core = self._core_ref()
+        if core is None:
+            raise MicroscopeError("The camera's core is gone; make a new one.")
+        focus = core.triggered_focus() if n is not None else ()
+        return self._frames(n, get_buffer, self._scene(core), events, focus)
+
+    def _scene(self, core: StageCore) -> Scene:
+        x, y = core.getXYPosition()
+        return Scene(
+            channel=str(core.getCurrentConfig(core.getChannelGroup())),
+            x_um=x,
+            y_um=y,
+            z_um=core.getPosition(),
+            exposure_ms=self._exposure,
+            number=0,
+        )
+
+    def _frames(
+        self,
+        n: int | None,
+        get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]],
+        first: Scene,
+        events: tuple[MDAEvent, ...],
+        focus: tuple[float, ...],
+    ) -> Iterator[Mapping[str, Any]]:
+        x, y, width, height = self.get_roi()
+        k = 0
+        while n is None or k < n:
+            here = first
+            if n is None and k and (core := self._core_ref()) is not None:
+                here = self._scene(core)  # a live view follows the stage
+            scene = Scene(
+                channel=here.channel,
+                x_um=here.x_um,
+                y_um=here.y_um,
+                z_um=focus[k] if k < len(focus) else here.z_um,
+                exposure_ms=here.exposure_ms,
+                number=self._shown,
+                index=dict(events[k].index) if k < len(events) else {},
+            )
+            image, about = self.show(scene)
+            buffer = get_buffer((height, width), image.dtype)
+            buffer[...] = image[y : y + height, x : x + width]
+            self._shown += 1
+            self.last_metadata = {
+                "Camera": self.get_label(),
+                "ImageNumber": str(k),
+                "ElapsedTime-ms": f"{(time.perf_counter() - self._started) * 1000:.2f}",
+                "Exposure-ms": repr(scene.exposure_ms),
+                "Frame": str(scene.number),
+                **{key: str(value) for key, value in about.items()},
+            }
+            yield self.last_metadata
+            k += 1
