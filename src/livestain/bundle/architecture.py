@@ -1,0 +1,39 @@
+"""How other tools (bioimageio.core) build a bundle's module; livestain itself never asks rdf.yaml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from livestain.bundle.description import NormalisationSettings
+from livestain.bundle.module import StainModule
+from livestain.networks import build_network
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["stain_module"]
+
+
+def stain_module(
+    network: str, network_kwargs: Mapping[str, Any], normalisation: Mapping[str, Any]
+) -> StainModule:
+    """Build a `StainModule` with random weights from plain values, as rdf.yaml holds them.
+
+    Parameters
+    ----------
+    network : str
+        Name in `livestain.networks`.
+    network_kwargs : mapping
+        Its keyword arguments.
+    normalisation : mapping
+        Fields of `NormalisationSettings`.
+
+    Raises
+    ------
+    KeyError
+        If no network has that name.
+    SettingsError
+        If the normalisation does not fit its schema.
+    """
+    settings = NormalisationSettings.parse(dict(normalisation), where="normalisation")
+    return StainModule(build_network(network, **network_kwargs), settings)

@@ -1,0 +1,260 @@
+"""What live staining needs to know of a model: the part of rdf.yaml under ``config.livestain``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from livestain.planes import Window
+from livestain.settings import Settings
+
+__all__ = [
+    "BundleDescription",
+    "ChannelKind",
+    "InputSpec",
+    "Latency",
+    "NetworkSpec",
+    "NormalisationSettings",
+    "OutputChannel",
+    "ReferenceStatistics",
+    "WindowSpec",
+]
+
+ChannelKind = Literal["brightfield", "phase", "dic", "fluorescence"]
+"""How a channel's contrast comes about."""
+
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class NormalisationSettings(Settings):
+    """How raw counts become what the network sees: ``clamp((counts - mean) / std, -clip, clip)``."""
+
+    kind: Literal["frame", "frozen"] = "frame"
+    """`frame`: mean and std of the planes at hand; `frozen`: of the training data, given below."""
+
+    scope: Literal["plane", "window"] = "plane"
+    """For `frame`: each plane of the window by itself, or all planes of the window together."""
+
+    floor: _Positive = 0.5
+    """Smallest std in counts, so that an empty or saturated plane gives zeros and not noise."""
+
+    clip: _Positive = 10.0
+    """Largest magnitude after normalisation, in standard deviations, against hot pixels."""
+
+    mean: _Finite | None = None
+    """For `frozen`: mean of the training data, in counts."""
+
+    std: _Positive | None = None
+    """For `frozen`: standard deviation of the training data, in counts."""
+
+    @model_validator(mode="after")
+    def _frozen_needs_statistics(self) -> Self:
+        given = (self.mean is not None, self.std is not None)
+        if given != ((self.kind == "frozen"),) * 2:
+            raise ValueError("mean and std are given for 'frozen', both, and only for it")
+        return self
+
+
+class WindowSpec(Settings):
+    """The source planes of one prediction, as `livestain.planes.Window` has them."""
+
+    z: Annotated[int, Field(ge=1)] | Literal["all"] = 1
+    """Number of z-planes (odd) around the plane, or `all` for a network of the whole stack."""
+
+    past: int = Field(default=0, ge=0)
+    """Time points before the plane's own."""
+
+    future: int = Field(default=0, ge=0)
+    """Time points after the plane's own."""
+
+    depth: int | None = Field(default=None, ge=1)
+    """For `z: all` alone: how many z-planes the stack has that the network takes."""
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> Self:
+        self.window()
+        if (self.depth is not None) != (self.z == "all"):
+            raise ValueError("depth is given for 'z: all', and only for it")
+        return self
+
+    def window(self) -> Window:
+        """Return the window that says which planes these are."""
+        return Window(z=self.z, past=self.past, future=self.future)
+
+    @property
+    def n_z(self) -> int:
+        """Number of z-planes at one time point."""
+        return self.z if self.z != "all" else self.depth or 1
+
+    @property
+    def n_planes(self) -> int:
+        """Number of planes the network takes."""
+        return self.n_z * (self.past + 1 + self.future)
+
+
+class InputSpec(Settings):
+    """What the network was trained to look at."""
+
+    kind: ChannelKind = "brightfield"
+    """Contrast of the source channel."""
+
+    pixel_size_um: _Positive
+    """Side of a pixel in the sample that the network was trained at, in micrometres."""
+
+    pixel_size_range_um: tuple[_Positive, _Positive]
+    """Smallest and largest pixel size that may be resampled to `pixel_size_um`, in micrometres."""
+
+    z_step_um: _Positive | None = None
+    """Distance of the planes of a z-window or stack, in micrometres; none for a single plane."""
+
+    z_step_tolerance: float = Field(default=0.1, ge=0, lt=1)
+    """Largest relative deviation from `z_step_um`."""
+
+    window: WindowSpec = WindowSpec()
+    """The planes one prediction needs."""
+
+    divisor: int = Field(default=1, ge=1)
+    """The network takes sides that are multiples of this, in pixels."""
+
+    halo: int = Field(default=0, ge=0)
+    """A pixel's prediction depends on no pixel farther than this in y or x (the network's own
+    reach, without what the normalisation's statistics of the frame carry)."""
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        low, high = self.pixel_size_range_um
+        if not low <= self.pixel_size_um <= high:
+            raise ValueError("pixel_size_um lies outside pixel_size_range_um")
+        if self.window.window().needs_stack and self.z_step_um is None:
+            raise ValueError("a z-window or stack needs z_step_um")
+        return self
+
+
+class OutputChannel(Settings):
+    """One predicted channel."""
+
+    name: str = Field(min_length=1)
+    """What is stained, such as `mitochondria`; the name a virtual channel finds its model by."""
+
+    unit: str = "counts"
+    """Unit of the predicted values; `counts` of the fluorescence camera, or `sd` of its frames."""
+
+    scale: _Positive = 1.0
+    """Stored count q means ``q * scale + offset`` in the unit."""
+
+    offset: _Finite = 0.0
+    """See `scale`."""
+
+    display: tuple[_Finite, _Finite]
+    """Values shown black and white, in the unit."""
+
+    color: str = Field(default="FF00FF", pattern=r"^[0-9A-Fa-f]{6}$")
+    """Colour of the channel as RRGGBB."""
+
+    @model_validator(mode="after")
+    def _display_is_a_range(self) -> Self:
+        if not self.display[0] < self.display[1]:
+            raise ValueError("display is (low, high) with low < high")
+        return self
+
+
+class NetworkSpec(Settings):
+    """An architecture of `livestain.networks`, by name."""
+
+    name: str
+    """As `livestain.networks.build_network` knows it."""
+
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Its keyword arguments."""
+
+
+class ReferenceStatistics(Settings):
+    """Statistics of the training inputs, against which a new microscope's planes are compared."""
+
+    planes: int = Field(ge=1)
+    """Number of planes they are taken over."""
+
+    mean: _Finite
+    """Mean over the planes of each plane's mean, in counts."""
+
+    mean_spread: float = Field(ge=0, allow_inf_nan=False)
+    """Standard deviation over the planes of each plane's mean, in counts."""
+
+    std: float = Field(ge=0, allow_inf_nan=False)
+    """Mean over the planes of each plane's standard deviation, in counts."""
+
+    std_spread: float = Field(ge=0, allow_inf_nan=False)
+    """Standard deviation over the planes of each plane's standard deviation, in counts."""
+
+
+class Latency(Settings):
+    """How long one prediction of the test input took where the bundle was written."""
+
+    device: str
+    """Name of the device."""
+
+    backend: str
+    """Backend of `livestain.inference`."""
+
+    threads: int = Field(ge=1)
+    """Threads it could use."""
+
+    shape_yx: tuple[int, int]
+    """Sides of the planes, in pixels."""
+
+    milliseconds: float = Field(gt=0)
+    """Median of a few runs."""
+
+
+class BundleDescription(Settings):
+    """All that live staining needs to know of a model."""
+
+    schema_version: Literal[1] = 1
+    """Version of this schema."""
+
+    input: InputSpec
+    """What goes in."""
+
+    normalisation: NormalisationSettings = NormalisationSettings()
+    """How raw counts are normalised."""
+
+    outputs: tuple[OutputChannel, ...] = Field(min_length=1)
+    """What comes out, in the network's order."""
+
+    network: NetworkSpec
+    """The architecture."""
+
+    reference: ReferenceStatistics | None = None
+    """Statistics of the training inputs."""
+
+    tolerance: float = Field(default=0.01, gt=0, lt=1)
+    """Largest RMS difference of a backend's output from the test output, relative to the standard
+    deviation of the test output."""
+
+    latency: tuple[Latency, ...] = ()
+    """Measured where the bundle was written."""
+
+    made_with: dict[str, str] = Field(default_factory=dict)
+    """Versions of what wrote the bundle, by package."""
+
+    @model_validator(mode="after")
+    def _output_names_differ(self) -> Self:
+        names = [output.name for output in self.outputs]
+        if len(set(names)) < len(names):
+            raise ValueError("two outputs have the same name")
+        return self
+
+    def output_index(self, name: str) -> int:
+        """Return the place of the output called `name`.
+
+        Raises
+        ------
+        KeyError
+            If there is none.
+        """
+        for place, output in enumerate(self.outputs):
+            if output.name == name:
+                return place
+        raise KeyError(f"no output {name!r}; there are {[o.name for o in self.outputs]}")

@@ -1,0 +1,135 @@
+"""The files of a bundle: their names, their hashes, and whether they are what rdf.yaml lists."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from livestain.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["RDF", "SEAL", "listed_files", "read_checked", "read_rdf", "seal", "sha256"]
+
+RDF = "rdf.yaml"
+SEAL = "rdf.yaml.sha256"
+"""Holds the hash of rdf.yaml in the format of `sha256sum`: rdf.yaml lists every file's hash but
+cannot list its own."""
+
+_LARGEST_RDF = 4 * 1024 * 1024
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def seal(rdf: bytes) -> str:
+    """Return the text of the file `SEAL` for the content of rdf.yaml."""
+    return f"{sha256(rdf)}  {RDF}\n"
+
+
+def _damaged(folder: Path, name: str, what: str) -> BundleError:
+    return BundleError(
+        f"The bundle {folder} is damaged: {name} {what}. Copy or download the bundle again."
+    )
+
+
+def read_rdf(folder: Path) -> tuple[dict[str, Any], str]:
+    """Read a bundle's rdf.yaml and check it against its seal.
+
+    Returns
+    -------
+    dict
+        Its content, plain types.
+    str
+        Its SHA-256, which is the bundle's identity.
+
+    Raises
+    ------
+    BundleError
+        If it is missing, changed, or not the YAML of a bioimage.io model of format 0.5.
+    """
+    import yaml
+
+    path = folder / RDF
+    if not path.is_file():
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {RDF}. Expected the folder of a deployed model."
+        )
+    if path.stat().st_size > _LARGEST_RDF:
+        raise _damaged(folder, RDF, "is larger than 4 MiB")
+    data = path.read_bytes()
+    identity = sha256(data)
+    try:
+        sealed = (folder / SEAL).read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _damaged(folder, SEAL, f"cannot be read ({error})") from error
+    if sealed != [identity, RDF]:
+        raise _damaged(folder, RDF, f"does not have the SHA-256 that {SEAL} gives")
+    try:
+        rdf = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise _damaged(folder, RDF, f"is not valid YAML ({reason})") from error
+    kind = rdf.get("type") if isinstance(rdf, dict) else None
+    version = rdf.get("format_version") if isinstance(rdf, dict) else None
+    if kind != "model" or not str(version).startswith("0.5."):
+        raise BundleError(
+            f"{path} describes {kind!r} in format {version!r}; "
+            "expected a bioimage.io 'model' in format 0.5. Export the model again."
+        )
+    return rdf, identity
+
+
+def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
+    """Return the hash of every file that rdf.yaml lists, by name.
+
+    Raises
+    ------
+    BundleError
+        If a file has no hash, lies outside the folder, or is listed twice with different hashes.
+    """
+    files: dict[str, str] = {}
+    for name, digest in _sources({key: value for key, value in rdf.items() if key != "config"}):
+        posix = PurePosixPath(name)
+        outside = posix.is_absolute() or ".." in posix.parts or "\\" in name or ":" in name
+        if outside or name in ("", ".", RDF, SEAL):
+            raise BundleError(
+                f"{folder / RDF} lists the file {name!r}; expected files inside the bundle. "
+                "Do not use this bundle unless you know who made it."
+            )
+        if not isinstance(digest, str) or files.get(name, digest.lower()) != digest.lower():
+            raise _damaged(folder, RDF, f"gives no single sha256 for {name}")
+        files[name] = digest.lower()
+    return files
+
+
+def _sources(node: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, dict):
+        if isinstance(node.get("source"), str):
+            yield node["source"], node.get("sha256")
+        for value in node.values():
+            yield from _sources(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _sources(value)
+
+
+def read_checked(folder: Path, name: str, digest: str) -> bytes:
+    """Return the bytes of one file of a bundle, whose hash has been checked on these very bytes.
+
+    Raises
+    ------
+    BundleError
+        If the file is missing, unreadable or changed.
+    """
+    try:
+        data = (folder / name).read_bytes()
+    except OSError as error:
+        raise _damaged(folder, name, f"cannot be read ({error.strerror or error})") from error
+    if sha256(data) != digest:
+        raise _damaged(folder, name, f"does not have the SHA-256 that {RDF} lists")
+    return data

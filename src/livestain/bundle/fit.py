@@ -1,0 +1,98 @@
+"""Whether a model fits what it is asked to stain; asked before any hardware moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livestain.errors import BundleError
+
+if TYPE_CHECKING:
+    from livestain.bundle.description import BundleDescription
+
+__all__ = ["check_fit", "check_pixel_size"]
+
+
+def check_pixel_size(description: BundleDescription, pixel_size_um: float) -> None:
+    """Refuse a pixel size that cannot be resampled to the model's.
+
+    Raises
+    ------
+    BundleError
+        If it is not positive, or outside the model's range.
+    """
+    expected = description.input.pixel_size_um
+    low, high = description.input.pixel_size_range_um
+    if not pixel_size_um > 0:
+        raise BundleError(
+            f"The pixel size is {pixel_size_um:g} um, which means uncalibrated; expected "
+            f"{low:g} to {high:g} um. Calibrate the microscope, or give the size of a pixel "
+            "in the sample (--pixel-size)."
+        )
+    # A hair of tolerance, since pixel sizes are typed by people and divided by magnifications.
+    if not low * (1 - 1e-6) <= pixel_size_um <= high * (1 + 1e-6):
+        raise BundleError(
+            f"The pixel size is {pixel_size_um:g} um, but the model was trained at {expected:g} um "
+            f"and takes {low:g} to {high:g} um. Choose another objective, binning or model."
+        )
+
+
+def check_fit(
+    description: BundleDescription,
+    *,
+    kind: str | None = None,
+    pixel_size_um: float | None = None,
+    n_z: int | None = None,
+    z_step_um: float | None = None,
+) -> None:
+    """Refuse what the model was not trained for; what is None is not checked.
+
+    Parameters
+    ----------
+    description : BundleDescription
+        The model.
+    kind : str, optional
+        Contrast of the source channel, such as "brightfield".
+    pixel_size_um : float, optional
+        Of the microscope, in micrometres.
+    n_z : int, optional
+        Planned z-planes of the source channel; 1 for a sequence without z.
+    z_step_um : float, optional
+        Their distance, in micrometres.
+
+    Raises
+    ------
+    BundleError
+        Saying what was given, what the model takes, and what to do.
+    """
+    wanted = description.input
+    if kind is not None and kind != wanted.kind:
+        raise BundleError(
+            f"The source channel is {kind}, but the model was trained on {wanted.kind}. "
+            "Choose another source channel or another model."
+        )
+    if pixel_size_um is not None:
+        check_pixel_size(description, pixel_size_um)
+    window = wanted.window
+    if not window.window().needs_stack:
+        return
+    if n_z is not None:
+        what = (
+            f"a whole stack of {window.n_z} z-planes"
+            if window.z == "all"
+            else f"a z-window of {window.n_z} planes"
+        )
+        cure = f"Give the sequence a z-plan, {wanted.z_step_um:g} um apart, or choose a 2-D model."
+        if n_z <= 1 < window.n_z:
+            raise BundleError(f"The sequence has no z-stack, but the model needs {what}. {cure}")
+        if n_z < window.n_z or (window.z == "all" and n_z != window.n_z):
+            raise BundleError(
+                f"The sequence's stack has {n_z} z-planes, but the model needs {what}. {cure}"
+            )
+    if z_step_um is not None and wanted.z_step_um is not None:
+        deviation = abs(z_step_um / wanted.z_step_um - 1)
+        if deviation > wanted.z_step_tolerance + 1e-9:
+            raise BundleError(
+                f"The z-step is {z_step_um:g} um, but the model was trained at "
+                f"{wanted.z_step_um:g} um and takes {wanted.z_step_tolerance:.0%} either way. "
+                f"Set the z-plan's step to {wanted.z_step_um:g} um, or choose another model."
+            )

@@ -1,0 +1,97 @@
+"""The ONNX export: the whole `StainModule`, so that every consumer normalises alike."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+from livestain.errors import BundleError, MissingExtraError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from livestain.bundle.module import StainModule
+
+__all__ = ["export_onnx"]
+
+OPSET = 18
+
+
+def export_onnx(module: StainModule, example: torch.Tensor, path: Path) -> int:
+    """Write the module as ONNX with dynamic batch, y and x; one file, no external data.
+
+    Parameters
+    ----------
+    module : StainModule
+        In eval mode, on the CPU.
+    example : torch.Tensor, (1, planes, y, x) float32
+        Raw counts with sides that the network takes.
+    path : Path
+        The file to write.
+
+    Returns
+    -------
+    int
+        The opset version.
+
+    Raises
+    ------
+    MissingExtraError
+        If onnx or onnxscript is not installed.
+    BundleError
+        If the network cannot be exported.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401 - torch's exporter needs it, and says so less clearly
+    except ImportError as error:
+        raise MissingExtraError(
+            'The ONNX export needs packages that are not installed: pip install "livestain[train]", '
+            "or export without ONNX."
+        ) from error
+    import torch
+
+    dynamic = torch.export.Dim.DYNAMIC
+    # Two of everything: torch.export takes a side or batch of 1 for a constant.
+    example = torch.cat((example, example))
+    chatter = io.StringIO()  # standard output belongs to the command's own last line
+    # The exporter warns that torchvision, which we do not use, is missing.
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registry.level
+    registry.setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(chatter):
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                module,
+                (example,),
+                path,
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                external_data=False,
+                input_names=["counts"],
+                output_names=["stain"],
+                dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise BundleError(
+                f"The network cannot be exported to ONNX: {str(error)[:500]} "
+                "Export without ONNX, or change the network."
+            ) from error
+        finally:
+            registry.setLevel(level)
+        model = onnx.load(path)
+        onnx.checker.check_model(model)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    if any(sides[axis].HasField("dim_value") for axis in (0, 2, 3)):
+        raise BundleError(
+            "The ONNX export froze the batch, y or x of the network. "
+            "Export without ONNX, or change the network."
+        )
+    return OPSET

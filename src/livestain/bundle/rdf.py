@@ -1,0 +1,155 @@
+"""rdf.yaml: a bundle in the words of bioimage.io's model format 0.5."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from livestain.bundle.description import BundleDescription, InputSpec
+
+__all__ = ["FORMAT_VERSION", "build_rdf"]
+
+FORMAT_VERSION = "0.5.4"
+"""The oldest format that has all we say, so that tools with an older library can read it."""
+
+_TAGS = ("livestain", "virtual-staining", "label-free", "image-reconstruction", "pytorch", "2d")
+
+
+def build_rdf(
+    *,
+    description: BundleDescription,
+    name: str,
+    title: str,
+    licence: str,
+    authors: Sequence[str],
+    summary: str,
+    tags: Sequence[str],
+    timestamp: str,
+    hashes: Mapping[str, str],
+    opset: int | None,
+    torch_version: str,
+    test_output: NDArray[np.float32],
+) -> dict[str, Any]:
+    """Return the content of rdf.yaml.
+
+    Parameters
+    ----------
+    hashes : mapping
+        SHA-256 of every file of the bundle, by name.
+    opset : int or None
+        Of weights.onnx; None where there is none.
+    test_output : array
+        To choose the tolerances that other tools test with.
+    """
+
+    def file(source: str) -> dict[str, Any]:
+        return {"source": source, "sha256": hashes[source]}
+
+    pixel = {"unit": "micrometer", "scale": description.input.pixel_size_um}
+    step = description.input.divisor
+    network = description.network
+    weights: dict[str, Any] = {
+        "pytorch_state_dict": {
+            **file("weights.pt"),
+            "architecture": {
+                "import_from": "livestain.bundle.architecture",
+                "callable": "stain_module",
+                "kwargs": {
+                    "network": network.name,
+                    "network_kwargs": network.kwargs,
+                    "normalisation": description.normalisation.model_dump(mode="json"),
+                },
+            },
+            "pytorch_version": torch_version,
+        }
+    }
+    if opset is not None:
+        weights["onnx"] = {
+            **file("weights.onnx"),
+            "opset_version": opset,
+            "parent": "pytorch_state_dict",
+        }
+    return {
+        "format_version": FORMAT_VERSION,
+        "type": "model",
+        "id": name,
+        "name": title,
+        "description": summary,
+        "authors": [{"name": author} for author in authors],
+        "license": licence,
+        "tags": list(dict.fromkeys((*_TAGS, *tags))),
+        "timestamp": timestamp,
+        "documentation": file("README.md"),
+        "covers": [file("cover.png")],
+        "attachments": [file("recipe.yaml")] if "recipe.yaml" in hashes else [],
+        "inputs": [
+            {
+                "id": "counts",
+                "description": f"Raw camera counts, {description.input.kind}.",
+                "axes": [
+                    {"type": "batch"},
+                    {"type": "channel", "channel_names": plane_names(description.input)},
+                    *(
+                        {"type": "space", "id": axis, "size": {"min": step, "step": step}, **pixel}
+                        for axis in "yx"
+                    ),
+                ],
+                "data": {"type": "float32", "range": [0, 65535]},
+                "test_tensor": file("test_input.npy"),
+            }
+        ],
+        "outputs": [
+            {
+                "id": "stain",
+                "description": "Predicted fluorescence, in the units of config.livestain.outputs.",
+                "axes": [
+                    {"type": "batch"},
+                    {"type": "channel", "channel_names": [o.name for o in description.outputs]},
+                    *(
+                        {
+                            "type": "space",
+                            "id": axis,
+                            "size": {"tensor_id": "counts", "axis_id": axis},
+                            **pixel,
+                        }
+                        for axis in "yx"
+                    ),
+                ],
+                "data": {"type": "float32"},
+                "test_tensor": file("test_output.npy"),
+            }
+        ],
+        "weights": weights,
+        "config": {
+            "bioimageio": {"reproducibility_tolerance": _tolerances(description, test_output)},
+            "livestain": description.model_dump(mode="json"),
+        },
+    }
+
+
+def plane_names(spec: InputSpec) -> list[str]:
+    """Return a name for each plane of the window, time-major then z as `Window.sources` has them."""
+    window = spec.window
+    half = 0 if window.z == "all" else window.n_z // 2
+    return [
+        f"{spec.kind}_t{t:+d}_z{z - half:+d}" if window.n_planes > 1 else spec.kind
+        for t in range(-window.past, window.future + 1)
+        for z in range(window.n_z)
+    ]
+
+
+def _tolerances(
+    description: BundleDescription, test_output: NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    # The format allows at most a hundredth of the largest value as absolute tolerance.
+    absolute = min(
+        description.tolerance * float(test_output.std()), 0.009 * float(test_output.max())
+    )
+    if absolute <= 0:
+        return []
+    return [{"relative_tolerance": 1e-3, "absolute_tolerance": absolute}]

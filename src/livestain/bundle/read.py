@@ -1,0 +1,238 @@
+"""Reading a bundle: nothing that its files say is executed, and no damaged file is used."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livestain.bundle.description import BundleDescription
+from livestain.bundle.files import RDF, listed_files, read_checked, read_rdf
+from livestain.errors import BundleError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from livestain.bundle.module import StainModule
+
+__all__ = ["Bundle", "read_bundle", "read_description", "verify_bundle"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A deployed model in its folder, whose files were what rdf.yaml lists when it was read."""
+
+    path: Path
+    """The folder."""
+
+    name: str
+    """Short name, such as `demo-mitochondria`."""
+
+    title: str
+    """Human-readable name."""
+
+    sha256: str
+    """SHA-256 of rdf.yaml, which lists the hashes of all other files: the bundle's identity."""
+
+    licence: str
+    """SPDX identifier."""
+
+    description: BundleDescription
+    """What live staining needs to know."""
+
+    files: Mapping[str, str] = field(repr=False)
+    """SHA-256 of every file, by name."""
+
+    rdf: Mapping[str, Any] = field(repr=False)
+    """The whole rdf.yaml, plain types."""
+
+    def read_file(self, name: str) -> bytes:
+        """Return the bytes of one of `files`, checked against its hash.
+
+        Raises
+        ------
+        BundleError
+            If the bundle has no such file, or it is missing or changed.
+        """
+        if name not in self.files:
+            raise BundleError(
+                f"The bundle {self.path} has no file {name!r}; it has {[*self.files]}."
+            )
+        return read_checked(self.path, name, self.files[name])
+
+    def test_tensors(self) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+        """Return the test input (1, planes, y, x) uint16 and output (1, outputs, y, x) float32.
+
+        Raises
+        ------
+        BundleError
+            If they are not such arrays.
+        """
+        import numpy as np
+
+        arrays = []
+        for side, dtype in (("inputs", np.uint16), ("outputs", np.float32)):
+            name = self._listed(side, 0, "test_tensor", "source")
+            try:
+                array = np.load(io.BytesIO(self.read_file(name)), allow_pickle=False)
+            except (ValueError, OSError, EOFError) as error:
+                raise BundleError(
+                    f"{self.path / name} is not a plain numpy array: {error}"
+                ) from error
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 4:
+                shape = getattr(array, "shape", None)
+                raise BundleError(
+                    f"{self.path / name} holds {getattr(array, 'dtype', type(array))} {shape}; "
+                    f"expected {np.dtype(dtype)} (1, channels, y, x). Export the model again."
+                )
+            arrays.append(array)
+        return arrays[0], arrays[1]
+
+    def load_module(self) -> StainModule:
+        """Build the network by its name in `livestain.networks` and load its weights; in eval mode.
+
+        Nothing that rdf.yaml names is imported, and the weights may hold tensors only.
+
+        Raises
+        ------
+        BundleError
+            If the network is unknown, or the weights are not a state dict that fits it.
+        """
+        import torch
+
+        from livestain.bundle.module import StainModule
+        from livestain.networks import build_network
+
+        spec = self.description.network
+        try:
+            network = build_network(spec.name, **spec.kwargs)
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
+            reason = error.args[0] if error.args else repr(error)
+            raise BundleError(
+                f"The bundle {self.path} asks for the network {spec.name!r} with {spec.kwargs}: "
+                f"{reason} Update livestain, or choose another bundle."
+            ) from error
+        module = StainModule(network, self.description.normalisation)
+        name = self._listed("weights", "pytorch_state_dict", "source")
+        data = self.read_file(name)
+        try:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError) as error:
+            raise BundleError(
+                f"{self.path / name} is refused: it holds something other than tensors, or is no "
+                "file of torch.save. Do not use this bundle unless you know who made it."
+            ) from error
+        try:
+            module.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise BundleError(
+                f"{self.path / name} does not fit the network {spec.name!r} with {spec.kwargs}: "
+                f"{reason}"
+            ) from error
+        return module.eval()
+
+    def _listed(self, *keys: str | int) -> str:
+        node: Any = self.rdf
+        try:
+            for key in keys:
+                node = node[key]
+        except (KeyError, IndexError, TypeError):
+            node = None
+        if not isinstance(node, str):
+            where = ".".join(str(key) for key in keys)
+            raise BundleError(f"{self.path / RDF} lacks {where}. Export the model again.")
+        return node
+
+
+def read_description(folder: Path | str) -> Bundle:
+    """Read a bundle's rdf.yaml alone: cheap, for choosing among bundles.
+
+    Raises
+    ------
+    BundleError
+        As `read_bundle`, but the other files are not looked at.
+    """
+    folder = Path(folder)
+    rdf, identity = read_rdf(folder)
+    config = rdf.get("config")
+    own = config.get("livestain") if isinstance(config, dict) else None
+    if own is None:
+        raise BundleError(
+            f"{folder} is a bioimage.io model without config.livestain, which says pixel size, "
+            "channel kind and encoding. Expected a bundle written by livestain."
+        )
+    try:
+        description = BundleDescription.parse(own, where=f"{folder / RDF}, config.livestain")
+    except SettingsError as error:
+        raise BundleError(f"{error} Export the model again.") from error
+    name, title, licence = (rdf.get(key) for key in ("id", "name", "license"))
+    if not (isinstance(name, str) and isinstance(title, str) and isinstance(licence, str)):
+        raise BundleError(f"{folder / RDF} lacks id, name or license. Export the model again.")
+    return Bundle(
+        path=folder,
+        name=name,
+        title=title,
+        sha256=identity,
+        licence=licence,
+        description=description,
+        files=listed_files(folder, rdf),
+        rdf=rdf,
+    )
+
+
+def read_bundle(folder: Path | str) -> Bundle:
+    """Read a deployed model and check the hash of every file.
+
+    rdf.yaml was validated against the bioimage.io schema when it was written, and its own hash says
+    that it is still the same, so that slow validation is left to `verify_bundle`.
+
+    Parameters
+    ----------
+    folder : Path or str
+        The bundle's folder.
+
+    Raises
+    ------
+    BundleError
+        If the folder is no bundle, a file is missing or changed, or the description does not fit
+        this version of livestain; one sentence that names the file.
+    """
+    bundle = read_description(folder)
+    for name in bundle.files:
+        bundle.read_file(name)
+    return bundle
+
+
+def verify_bundle(folder: Path | str) -> Bundle:
+    """Read a bundle and validate it as a bioimage.io model too, with all its files; offline.
+
+    Raises
+    ------
+    BundleError
+        As `read_bundle`, or if bioimageio.spec finds an error.
+    """
+    bundle = read_bundle(folder)
+    # Takes a second to import, and is needed by nobody who only stains.
+    from bioimageio.spec import InvalidDescr, ValidationContext, load_description
+
+    # Our rdf.yaml names no address, only files of the folder, so these checks stay offline.
+    with ValidationContext(log_warnings=False):
+        description = load_description(
+            bundle.path.resolve() / RDF, perform_io_checks=True, progressbar=False
+        )
+    if isinstance(description, InvalidDescr):
+        found = [
+            f"{'.'.join(str(part) for part in error.loc)}: {error.msg}"
+            for detail in description.validation_summary.details
+            for error in detail.errors
+        ]
+        raise BundleError(
+            f"{bundle.path / RDF} is not a valid bioimage.io model: {'; '.join(found)[:1000]}"
+        )
+    return bundle

@@ -1,0 +1,263 @@
+"""Writing a bundle: everything into a folder beside it, checked, then moved into place."""
+
+from __future__ import annotations
+
+import copy
+import platform
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import livestain
+from livestain.bundle.description import BundleDescription, Latency
+from livestain.bundle.files import RDF, SEAL, seal, sha256
+from livestain.bundle.module import StainModule
+from livestain.bundle.onnx_export import export_onnx
+from livestain.bundle.picture import write_cover
+from livestain.bundle.rdf import build_rdf
+from livestain.bundle.read import Bundle, verify_bundle
+from livestain.errors import BundleError
+from livestain.networks import network_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+__all__ = ["write_bundle"]
+
+
+def write_bundle(
+    folder: Path | str,
+    *,
+    network: nn.Module,
+    description: BundleDescription,
+    name: str,
+    title: str,
+    licence: str,
+    card: str,
+    test_input: NDArray[Any],
+    authors: Sequence[str] = ("livestain",),
+    summary: str = "",
+    tags: Sequence[str] = (),
+    recipe_yaml: str | None = None,
+    onnx: bool = True,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a trained network as a bundle: a valid bioimage.io model.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Where to; must not exist, or be empty, unless `overwrite`.
+    network : nn.Module
+        A trained network of `livestain.networks`, as `description.network` builds it. A copy is
+        exported, on the CPU, in float32 and eval mode.
+    description : BundleDescription
+        Its `divisor` and `halo` are taken from the network; `latency` and `made_with` are filled in.
+    name : str
+        Short name: lower case letters, digits, `_`, `-` and `.`.
+    title : str
+        5 to 128 letters, digits, `_+-()` and spaces.
+    licence : str
+        SPDX identifier of the weights.
+    card : str
+        Markdown: data, licence, metrics on held-out movies, limits, how it was made.
+    test_input : array of uint16, (planes, y, x)
+        Raw planes from the simulator, never from data under another licence; sides are multiples of
+        the network's divisor.
+    authors : sequence of str
+        Names.
+    summary : str
+        One sentence; the title where empty.
+    tags : sequence of str
+        Beyond the usual ones.
+    recipe_yaml : str, optional
+        The training recipe, kept as recipe.yaml.
+    onnx : bool
+        Whether to write weights.onnx too.
+    overwrite : bool
+        Whether to replace a bundle in that folder.
+
+    Returns
+    -------
+    Bundle
+        As read back from the folder.
+
+    Raises
+    ------
+    BundleError
+        If the folder is in use, something does not fit, or the result is no valid bioimage.io model;
+        nothing is left behind.
+    MissingExtraError
+        If ONNX is asked for and not installed.
+    """
+    folder = Path(folder)
+    _check_folder(folder, overwrite=overwrite)
+    if description.network.name not in network_names():
+        raise BundleError(
+            f"No network is called {description.network.name!r}; expected one of "
+            f"{', '.join(network_names())}."
+        )
+    module = StainModule(
+        copy.deepcopy(network).to("cpu", torch.float32), description.normalisation
+    ).eval()
+    counts = _check_test_input(test_input, description, module.divisor)
+    with torch.inference_mode():
+        expected, milliseconds = _run(module, counts)
+    _check_test_output(expected, counts, description)
+    description = description.model_copy(
+        update={
+            "input": description.input.model_copy(
+                update={"divisor": module.divisor, "halo": module.halo}
+            ),
+            "latency": (
+                *description.latency,
+                Latency(
+                    device=platform.processor() or platform.machine(),
+                    backend="eager",
+                    threads=torch.get_num_threads(),
+                    shape_yx=counts.shape[2:],
+                    milliseconds=round(milliseconds, 2),
+                ),
+            ),
+            "made_with": {
+                "livestain": livestain.__version__,
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
+        }
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / folder.name
+        new.mkdir()
+        _write_text(new / "README.md", card)
+        if recipe_yaml is not None:
+            _write_text(new / "recipe.yaml", recipe_yaml)
+        np.save(new / "test_input.npy", counts, allow_pickle=False)
+        np.save(new / "test_output.npy", expected, allow_pickle=False)
+        middle = counts.shape[1] // 2
+        write_cover(new / "cover.png", counts[0, middle], expected[0, 0], description.outputs[0])
+        torch.save(module.state_dict(), new / "weights.pt")
+        opset = None
+        if onnx:
+            example = torch.from_numpy(counts.astype(np.float32))
+            opset = export_onnx(module, example, new / "weights.onnx")
+        rdf = build_rdf(
+            description=description,
+            name=name,
+            title=title,
+            licence=licence,
+            authors=authors,
+            summary=summary or title,
+            tags=tags,
+            timestamp=datetime.now(UTC).isoformat(timespec="seconds"),
+            hashes={path.name: sha256(path.read_bytes()) for path in sorted(new.iterdir())},
+            opset=opset,
+            torch_version=torch.__version__.split("+")[0],
+            test_output=expected,
+        )
+        _write_rdf(new, rdf)
+        written = verify_bundle(new)
+        _check_weights_load(written, counts, expected)
+        if folder.exists():
+            old = Path(scratch) / "old"
+            folder.replace(old)
+        new.replace(folder)
+    return Bundle(**{**vars(written), "path": folder})
+
+
+def _check_folder(folder: Path, *, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file; expected a folder to write a bundle into.")
+    if any(folder.iterdir()) and not (overwrite and (folder / RDF).is_file()):
+        raise BundleError(
+            f"{folder} exists and is not empty. Choose another folder"
+            + (", since it is no bundle." if overwrite else ", or overwrite.")
+        )
+
+
+def _check_test_input(
+    test_input: NDArray[Any], description: BundleDescription, divisor: int
+) -> NDArray[np.uint16]:
+    counts = np.asarray(test_input)
+    if counts.ndim == 2:
+        counts = counts[None]
+    planes = description.input.window.n_planes
+    fits = counts.ndim == 3 and counts.shape[0] == planes and counts.dtype == np.uint16
+    if not fits or any(side % divisor for side in counts.shape[1:]):
+        raise BundleError(
+            f"The test input is {counts.dtype} {counts.shape}; expected uint16 ({planes}, y, x) "
+            f"with y and x multiples of {divisor}."
+        )
+    return np.ascontiguousarray(counts[None])
+
+
+def _run(module: StainModule, counts: NDArray[np.uint16]) -> tuple[NDArray[np.float32], float]:
+    planes = torch.from_numpy(counts.astype(np.float32))
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        try:
+            output = module(planes)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise BundleError(
+                f"The network does not run on the test input {counts.shape}: {error}"
+            ) from error
+        times.append(1000 * (time.perf_counter() - start))
+    array: NDArray[np.float32] = output.numpy()
+    return np.ascontiguousarray(array), statistics.median(times)
+
+
+def _check_test_output(
+    expected: NDArray[np.float32], counts: NDArray[np.uint16], description: BundleDescription
+) -> None:
+    wanted = (1, len(description.outputs), *counts.shape[2:])
+    if expected.shape != wanted:
+        raise BundleError(
+            f"The network predicts {expected.shape} from the test input; the description's outputs "
+            f"expect {wanted}."
+        )
+    if not np.isfinite(expected).all() or not expected.std() > 0:
+        raise BundleError(
+            "The network's output on the test input is constant, or has NaN or infinite values; "
+            "expected a picture. Train the network before it is exported."
+        )
+
+
+def _check_weights_load(
+    bundle: Bundle, counts: NDArray[np.uint16], expected: NDArray[np.float32]
+) -> None:
+    """Make sure that what the description builds is what was given."""
+    with torch.inference_mode():
+        again = bundle.load_module()(torch.from_numpy(counts.astype(np.float32))).numpy()
+    difference = float(np.sqrt(np.mean((again - expected) ** 2)) / expected.std())
+    if not difference <= 1e-4:
+        raise BundleError(
+            f"The network that {bundle.description.network} builds with the written weights differs "
+            f"from the one given by {difference:.2g} of the output's standard deviation. Expected "
+            "the description of this very network."
+        )
+
+
+def _write_text(path: Path, text: str) -> None:
+    # The same bytes on every system, or the hashes would differ.
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write_rdf(folder: Path, rdf: dict[str, Any]) -> None:
+    import yaml
+
+    text = yaml.safe_dump(rdf, sort_keys=False, allow_unicode=True, width=100)
+    _write_text(folder / RDF, text)
+    _write_text(folder / SEAL, seal((folder / RDF).read_bytes()))
