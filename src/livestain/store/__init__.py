@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livestain.store.closing import finalise
     from livestain.store.create import create_store
     from livestain.store.encoding import decode, encode
-    from livestain.store.finalise import finalise
     from livestain.store.future import WriteFuture
     from livestain.store.journal import Journal, journal_path, read_journal
     from livestain.store.plan import (
@@ -63,7 +63,7 @@ _HOMES = {
     "create_store": "create",
     "decode": "encoding",
     "encode": "encoding",
-    "finalise": "finalise",
+    "finalise": "closing",
     "halve": "pyramid",
     "journal_path": "journal",
     "level_shapes": "pyramid",
@@ -77,7 +77,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name from the file that holds it (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A function may bear the name of its file (finalise): put it over the submodule for good.
     value = getattr(import_module(f"livestain.store.{_HOMES[name]}"), name)
     globals()[name] = value
     return value
