@@ -8,7 +8,6 @@ from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pymmcore_plus.experimental.unicore import CameraDevice, UniMMCore
 
 from livestain.errors import MicroscopeError
@@ -163,6 +162,11 @@ class ShowingCamera(CameraDevice):
         """Use the whole frame again."""
         self._roi = None
 
+    def crop(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Return the region of interest of a full frame (y, x)."""
+        x, y, width, height = self.get_roi()
+        return frame[y : y + height, x : x + width]
+
     def start_sequence(
         self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
     ) -> Iterator[Mapping[str, Any]]:
@@ -195,7 +199,6 @@ class ShowingCamera(CameraDevice):
         events: tuple[MDAEvent, ...],
         focus: tuple[float, ...],
     ) -> Iterator[Mapping[str, Any]]:
-        x, y, width, height = self.get_roi()
         k = 0
         while n is None or k < n:
             here = first
@@ -211,8 +214,9 @@ class ShowingCamera(CameraDevice):
                 index=dict(events[k].index) if k < len(events) else {},
             )
             image, about = self.show(scene)
-            buffer = get_buffer((height, width), image.dtype)
-            buffer[...] = image[y : y + height, x : x + width]
+            image = self.crop(image)
+            buffer = get_buffer(image.shape, image.dtype)
+            buffer[...] = image
             self._shown += 1
             self.last_metadata = {
                 "Camera": self.get_label(),

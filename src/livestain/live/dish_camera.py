@@ -24,6 +24,9 @@ _GREEN = ("Mitochondria", "FITC")
 _DARK = ("DAPI", "Rhodamine", "Cy5")
 """Presets of the demo configuration that excite nothing which is in the dish."""
 
+_PLACES = 200_000
+"""Planes of which is remembered what they showed."""
+
 
 class DishCamera(ShowingCamera):
     """Shows a simulated dish as the stages, the channel group and the exposure say.
@@ -61,6 +64,8 @@ class DishCamera(ShowingCamera):
         self.seconds_per_timepoint = seconds_per_timepoint
         self.time_scale = time_scale
         self._born = time.perf_counter()
+        self.places: dict[tuple[int, int, int], tuple[float, float, tuple[float, float]]] = {}
+        """Arguments of ``dish.truth`` of the planes shown for events, by (p, t, z); the newest count."""
 
     def dtype(self) -> DTypeLike:
         """Return uint16."""
@@ -75,6 +80,11 @@ class DishCamera(ShowingCamera):
     def show(self, scene: Scene) -> tuple[NDArray[np.uint16], dict[str, Any]]:
         """Return the dish's frame and where and when it was."""
         place = (self.age_s(dict(scene.index)), scene.z_um, (scene.x_um, scene.y_um))
+        if "t" in scene.index or "z" in scene.index:
+            p, t, z = (int(scene.index.get(axis, 0)) for axis in "ptz")
+            self.places[p, t, z] = place
+            if len(self.places) > _PLACES:
+                del self.places[next(iter(self.places))]
         if scene.channel in _DARK:
             kind = "dark"
             image = self.dish.dark(frame=scene.number)

@@ -21,7 +21,11 @@ from livestain.simulate import Dish
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from livestain.live.camera import ShowingCamera
+    from livestain.planes import PlaneIndex
 
 __all__ = ["ReplayCore", "SimulatedCore", "replay_core", "simulated_core"]
 
@@ -54,6 +58,27 @@ class SimulatedCore(StageCore):
         """The dish under the objective."""
         return self.camera.dish
 
+    def truth(self, channel: str, index: PlaneIndex) -> NDArray[np.float32] | None:
+        """Return what the mitochondria's fluorescence was in a plane of the newest run.
+
+        Parameters
+        ----------
+        channel : str
+            "mitochondria", in any case.
+        index : PlaneIndex
+            Whose p, t and z say which plane.
+
+        Returns
+        -------
+        array of float32, (y, x), or None
+            Expected photo-electrons per millisecond, noise-free; None for another channel, or a
+            plane that was not shown to `LiveEngine`.
+        """
+        place = self.camera.places.get((index.p, index.t, index.z))
+        if channel.lower() != "mitochondria" or place is None:
+            return None
+        return self.camera.crop(self.dish.truth(*place))
+
 
 class ReplayCore(StageCore):
     """A core whose camera shows a recording."""
@@ -64,6 +89,22 @@ class ReplayCore(StageCore):
     def source(self) -> ReplaySource:
         """The recording."""
         return self.camera.source
+
+    def truth(self, channel: str, index: PlaneIndex) -> NDArray[np.float32] | None:
+        """Return the recorded plane of a channel (its name in any case), or None if there is none.
+
+        Parameters
+        ----------
+        channel : str
+            For example "mitochondria".
+        index : PlaneIndex
+            Whose t and z say which plane.
+        """
+        for name in self.source.channels:
+            known = index.t < self.source.n_t and index.z < self.source.n_z
+            if name.lower() == channel.lower() and known:
+                return self.camera.crop(self.source.truth(name, index.t, index.z))
+        return None
 
 
 def simulated_core(
@@ -109,7 +150,7 @@ def simulated_core(
         time_scale=time_scale,
     )
     presets = {"Brightfield": _TRANSMITTED, "Mitochondria": _EPI}
-    _furnish(core, "Dish", camera, presets, "Simulated 60x/1.2", dish.pixel_size_um)
+    _furnish(core, "Dish", camera, presets, "Simulated 60x", dish.pixel_size_um)
     return core
 
 

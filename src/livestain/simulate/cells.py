@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["GLASS_UM", "TILE_UM", "Blobs", "Cell", "cells_near"]
+__all__ = ["GLASS_UM", "REACH_UM", "TILE_UM", "Blobs", "Cell", "cells_near"]
 
 TILE_UM = 17.0
 """Side of the tile that holds one cell, in micrometres."""
@@ -85,13 +85,19 @@ def cells_near(seed: int, xy_um: tuple[float, float], half_um: tuple[float, floa
     found = []
     for i in range(low[0], high[0] + 1):
         for j in range(low[1], high[1] + 1):
-            cell = Cell(seed, i, j)
-            away = [
-                abs(a - c) - h for a, c, h in zip(cell.centre, xy_um, half_um, strict=True)
-            ]
-            if max(away) < cell.radius * 1.6:
-                found.append(cell)
+            _, centre, radius = _seat(seed, i, j)
+            away = [abs(a - c) - h for a, c, h in zip(centre, xy_um, half_um, strict=True)]
+            if max(away) < 1.6 * radius:
+                found.append(Cell(seed, i, j))
     return found
+
+
+def _seat(seed: int, i: int, j: int) -> tuple[np.random.Generator, Array, float]:
+    """Return a tile's source of chance, and its cell's centre and radius, drawn first of all."""
+    # Seeds are non-negative; zig-zag maps the tiles' signed numbers onto those.
+    rng = np.random.default_rng([seed, *(2 * n if n >= 0 else -2 * n - 1 for n in (i, j))])
+    centre = np.array([i + 0.5, j + 0.5]) * TILE_UM + rng.uniform(-3.5, 3.5, 2)
+    return rng, centre, float(rng.uniform(8.0, 10.0))
 
 
 class Cell:
@@ -104,10 +110,7 @@ class Cell:
     """
 
     def __init__(self, seed: int, i: int, j: int) -> None:
-        # Seeds are non-negative; zig-zag maps the tiles' signed numbers onto those.
-        rng = np.random.default_rng([seed, *(2 * n if n >= 0 else -2 * n - 1 for n in (i, j))])
-        self.centre = np.array([i + 0.5, j + 0.5]) * TILE_UM + rng.uniform(-3.5, 3.5, 2)
-        self.radius = rng.uniform(8.0, 10.0)
+        rng, self.centre, self.radius = _seat(seed, i, j)
         self._modes = rng.normal(0, [0.10, 0.07, 0.05, 0.04]), rng.uniform(0, 2 * np.pi, 4)
         self._angle, self._stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
         self._height = rng.uniform(3.2, 4.2)
@@ -139,7 +142,7 @@ class Cell:
         dx, dy = x - self.nucleus_centre[0], y - self.nucleus_centre[1]
         cos, sin = np.cos(self._nucleus_angle), np.sin(self._nucleus_angle)
         a, b = self.nucleus_radii
-        return np.hypot((cos * dx + sin * dy) / a, (cos * dy - sin * dx) / b)
+        return np.asarray(np.hypot((cos * dx + sin * dy) / a, (cos * dy - sin * dx) / b))
 
     def height(self, x: Array, y: Array) -> Array:
         """Return the thickness of the cell in micrometres, 0 outside."""
@@ -173,7 +176,7 @@ class Cell:
         )
 
     def _grain(self, rng: np.random.Generator) -> Blobs:
-        """The cytoplasm's unevenness (reticulum, ribosomes): many faint bodies of either sign."""
+        """Return the cytoplasm's unevenness (reticulum, ribosomes): faint bodies of either sign."""
         n = 3500
         x, y = self._within(rng, n, 0.0, 0.97)
         top = self.height(x, y)
@@ -187,7 +190,7 @@ class Cell:
         )
 
     def _fibres(self, rng: np.random.Generator) -> Blobs:
-        """Stress fibres: thin, straight, near the glass; tubes that are not mitochondria."""
+        """Return stress fibres: thin, straight, near the glass; tubes that are not mitochondria."""
         n, points = 7, 90
         start = self._within(rng, n, 0.9, 0.8)
         heading = self._angle + rng.normal(0, 0.25, n)
@@ -256,7 +259,9 @@ class Cell:
         self._owner = owner
         self._drift = self._wander(rng, n, 0.30)
         # Fission and fusion: at a place every 2.5 um or so, a tube thins out and closes again.
-        gap = rng.uniform(0.6, 2.4, n)[owner] + 2.5 * np.floor(np.broadcast_to(s, keep.shape)[keep] / 2.5)
+        gap = rng.uniform(0.6, 2.4, n)[owner] + 2.5 * np.floor(
+            np.broadcast_to(s, keep.shape)[keep] / 2.5
+        )
         self._gap = np.exp(-(((np.broadcast_to(s, keep.shape)[keep] - gap) / 0.22) ** 2))
         self._gap_rate = 2 * np.pi / rng.uniform(120, 500, n)[owner]
         self._gap_phase = rng.uniform(0, 2 * np.pi, n)[owner] + gap
@@ -275,9 +280,7 @@ class Cell:
             x, y = self._within(rng, n, inner, outer)
             radius = rng.uniform(*sizes, n)
             path = rng.uniform(*index, n) * 4 / 3 * np.pi * radius**3
-            parts.append(
-                Blobs(x, y, rng.uniform(*z, n), radius / np.sqrt(5), path, np.zeros(n))
-            )
+            parts.append(Blobs(x, y, rng.uniform(*z, n), radius / np.sqrt(5), path, np.zeros(n)))
         self._others = Blobs.joined(parts)
         self._others_drift = self._wander(rng, len(self._others.x), 0.7)
 
@@ -311,7 +314,9 @@ class Cell:
         """Return where the streaming cytoplasm carries what rests at (x, y)."""
         kx, ky = self._flow_k
         wave = np.sin(
-            kx[:, None] * x + ky[:, None] * y + (self._flow_rate * time_s + self._flow_phase)[:, None]
+            kx[:, None] * x
+            + ky[:, None] * y
+            + (self._flow_rate * time_s + self._flow_phase)[:, None]
         )
         dx, dy = self._flow_amplitude @ wave
         return x + dx, y + dy

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from scipy import fft
 
-from livestain.simulate.cells import GLASS_UM, Blobs, Cell, cells_near
+from livestain.simulate.cells import GLASS_UM, REACH_UM, Blobs, Cell, cells_near
 from livestain.simulate.optics import (
     Optics,
     RadialGrid,
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    _Spectra: TypeAlias = NDArray[np.complex64]
+
 __all__ = ["Dish"]
+
+_T = TypeVar("_T")
 
 _SLICE_UM = 0.4
 """Thickness of a slice of the volume."""
@@ -50,6 +54,12 @@ _BODY_INDEX = 0.022
 _NUCLEUS_INDEX = -0.006
 """Refractive index of the nucleus above the cytoplasm's."""
 
+_AUTOFLUORESCENCE = 0.03
+"""Photo-electrons per pixel and millisecond of a micrometre of cell, whatever its label."""
+
+_GLOW = 0.02
+"""Photo-electrons per pixel and millisecond of medium, glass and stray light."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Field:
@@ -60,14 +70,14 @@ class _Field:
     cover: NDArray[np.float32]  # thickness of cells in um, for autofluorescence: (y, x), padded
 
 
-class _Cache:
+class _Cache(Generic[_T]):
     """The results of the last few different calls."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._kept: OrderedDict[Hashable, _T] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+    def get(self, key: Hashable, make: Callable[[], _T]) -> _T:
         if key not in self._kept:
             self._kept[key] = make()
             if len(self._kept) > self._size:
@@ -139,8 +149,10 @@ class Dish:
         self._z = GLASS_UM + _SLICE_UM * np.arange(_SLICES)
         self._lamp = self._illumination()
         self._lock = threading.RLock()
-        self._fields, self._transfers = _Cache(4), _Cache(24)
-        self._stills, self._volumes, self._truths = _Cache(12), _Cache(6), _Cache(12)
+        self._fields: _Cache[_Field] = _Cache(4)
+        self._transfers: _Cache[NDArray[np.float32]] = _Cache(24)
+        self._stills: _Cache[NDArray[np.complex64]] = _Cache(12)
+        self._volumes: _Cache[_Spectra] = _Cache(6)
 
     # ---------------------------------------------------------------- frames
 
@@ -173,8 +185,8 @@ class Dish:
         array of uint16, (y, x)
             Counts.
         """
-        electrons = self.transmission(time_s, z_um, xy_um)
-        electrons = electrons * (self._lamp * np.float32(self.brightfield_electrons_per_ms * exposure_ms))
+        electrons = self.transmission(time_s, z_um, xy_um) * self._lamp
+        electrons *= np.float32(self.brightfield_electrons_per_ms * exposure_ms)
         return self.sensor.expose(electrons, np.random.default_rng([self.seed, 0, frame]))
 
     def fluorescence(
@@ -193,7 +205,8 @@ class Dish:
         xy_um = _pair(xy_um)
         with self._lock:
             cover = self._field(xy_um).cover
-        electrons = self.truth(time_s, z_um, xy_um) + self._crop(cover) * np.float32(0.03) + 0.02
+        electrons = self._crop(cover) * np.float32(_AUTOFLUORESCENCE) + np.float32(_GLOW)
+        electrons += self.truth(time_s, z_um, xy_um)
         electrons *= np.float32(exposure_ms)
         return self.sensor.expose(electrons, np.random.default_rng([self.seed, 1, frame]))
 
@@ -214,11 +227,12 @@ class Dish:
         """
         time_s, z_um, xy_um = float(time_s), float(z_um), _pair(xy_um)
         with self._lock:
-            labels = self._volume(time_s, xy_um)[1]()
+            labels = self._moving("label", time_s, xy_um)
             transfer = self._transfers.get((1, z_um), lambda: self._fluorescence_transfers(z_um))
-            image = fft.irfft2(np.einsum("zyx,zyx->yx", labels, transfer), s=self._padded)
-        plane = self._crop(image) * np.float32(self.fluorescence_electrons_per_ms)
-        return np.maximum(plane, np.float32(0), out=plane)
+            image = self._image(np.einsum("zyx,zyx->yx", labels, transfer))
+        # The blur's tails cannot sum to less than nothing, but rounding can.
+        image *= np.float32(self.fluorescence_electrons_per_ms)
+        return np.maximum(image, np.float32(0), dtype=np.float32)
 
     def transmission(
         self, time_s: float = 0.0, z_um: float = 0.0, xy_um: tuple[float, float] = (0.0, 0.0)
@@ -231,11 +245,11 @@ class Dish:
                 (z_um, xy_um),
                 lambda: np.einsum("zyx,zyx->yx", self._field(xy_um).spectrum, transfer),
             )
-            moving = self._volume(time_s, xy_um)[0]()
+            moving = self._moving("path", time_s, xy_um)
             spectrum = still + np.einsum("zyx,zyx->yx", moving, transfer[:_MOVING_SLICES])
-            image = 1 + self._crop(fft.irfft2(spectrum, s=self._padded))
+            image = 1 + self._image(spectrum)
         # Where the object is not weak the linear model undershoots; light is never negative.
-        return np.maximum(image, np.float32(0.05), out=image)
+        return np.maximum(image, np.float32(0.05))
 
     # ---------------------------------------------------------------- optics
 
@@ -269,9 +283,13 @@ class Dish:
         top, left = ((p - n) // 2 for p, n in zip(self._padded, self.shape, strict=True))
         return padded[top : top + self.shape[0], left : left + self.shape[1]]
 
+    def _image(self, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Return the plane (y, x) of a spectrum, without its margin."""
+        image: NDArray[np.float32] = fft.irfft2(spectrum, s=self._padded)
+        return self._crop(image)
+
     def _field(self, xy_um: tuple[float, float]) -> _Field:
-        field: _Field = self._fields.get(xy_um, lambda: self._make_field(xy_um))
-        return field
+        return self._fields.get(xy_um, lambda: self._make_field(xy_um))
 
     def _origin(self, xy_um: tuple[float, float]) -> tuple[float, float]:
         """Return the position (x, y) of the padded plane's first pixel."""
@@ -286,15 +304,19 @@ class Dish:
         half = width * self.pixel_size_um / 2, height * self.pixel_size_um / 2
         cells = cells_near(self.seed, xy_um, half)
         x0, y0 = self._origin(xy_um)
-        x, y = np.meshgrid(
-            x0 + np.arange(width) * self.pixel_size_um, y0 + np.arange(height) * self.pixel_size_um
-        )
+        x = x0 + np.arange(width) * self.pixel_size_um
+        y = y0 + np.arange(height) * self.pixel_size_um
         thick = np.zeros(self._padded)
         nucleus = np.zeros(self._padded)
         for cell in cells:
-            np.maximum(thick, cell.height(x, y), out=thick)
-            inside = np.maximum(1 - cell.nucleus_rho(x, y) ** 2, 0.0)
-            np.maximum(nucleus, 2.6 * np.sqrt(inside), out=nucleus)
+            here = tuple(
+                slice(*np.searchsorted(axis, (centre - REACH_UM, centre + REACH_UM)))
+                for axis, centre in ((y, cell.centre[1]), (x, cell.centre[0]))
+            )
+            px, py = np.meshgrid(x[here[1]], y[here[0]])
+            np.maximum(thick[here], cell.height(px, py), out=thick[here])
+            inside = np.maximum(1 - cell.nucleus_rho(px, py) ** 2, 0.0)
+            np.maximum(nucleus[here], 2.6 * np.sqrt(inside), out=nucleus[here])
         nucleus = np.minimum(nucleus, 0.8 * thick)
         grain = self._spectra(Blobs.joined([c.static for c in cells]), "path", _SLICES, xy_um)
         for n, z in enumerate(self._z):
@@ -307,27 +329,18 @@ class Dish:
             grain[n] += fft.rfft2(path.astype(np.float32))
         return _Field(cells, grain, thick.astype(np.float32))
 
-    def _volume(
-        self, time_s: float, xy_um: tuple[float, float]
-    ) -> tuple[Callable[[], NDArray[np.complex64]], Callable[[], NDArray[np.complex64]]]:
-        """Return makers of the spectra of optical path and of label at a time, each made once."""
+    def _moving(self, what: str, time_s: float, xy_um: tuple[float, float]) -> _Spectra:
+        """Return the organelles' spectra of `path` or `label` at a time, (slice, ky, kx)."""
 
-        def make() -> Any:
-            blobs = Blobs.joined([c.organelles(time_s) for c in self._field(xy_um).cells])
-            kept: dict[str, NDArray[np.complex64]] = {}
+        def make() -> _Spectra:
+            parts = [c.organelles(time_s) for c in self._field(xy_um).cells]
+            return self._spectra(Blobs.joined(parts), what, _MOVING_SLICES, xy_um)
 
-            def spectra(what: str) -> NDArray[np.complex64]:
-                if what not in kept:
-                    kept[what] = self._spectra(blobs, what, _MOVING_SLICES, xy_um)
-                return kept[what]
-
-            return (lambda: spectra("path"), lambda: spectra("label"))
-
-        return self._volumes.get((time_s, xy_um), make)
+        return self._volumes.get((what, time_s, xy_um), make)
 
     def _spectra(
         self, blobs: Blobs, what: str, slices: int, xy_um: tuple[float, float]
-    ) -> NDArray[np.complex64]:
+    ) -> _Spectra:
         """Return the transform of each slice of the blobs' `path` or `label`, (slice, ky, kx).
 
         Points are shared out linearly between the neighbouring pixels and slices, and given their

@@ -103,12 +103,12 @@ class RadialGrid:
         np.minimum(low, len(curve), out=low)
         laid: NDArray[np.float32] = padded[low]
         laid += (place - low) * (padded[low + 1] - laid)
-        return laid
+        return laid.astype(np.float32, copy=False)
 
     def gaussian(self, sigma_um: float) -> NDArray[np.float32]:
         """Return the transform of a Gaussian of unit sum and standard deviation `sigma_um`."""
         exponent = self.radius * self.radius * np.float32(-2 * (np.pi * sigma_um) ** 2)
-        return np.exp(exponent, out=exponent)
+        return np.asarray(np.exp(exponent, out=exponent), dtype=np.float32)
 
 
 def _pupil_phase(
