@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -205,6 +206,20 @@ def test_attributes_that_cannot_be_kept_are_refused(store, attributes, message):
     with pytest.raises(StoreError, match=message):
         store.update_attributes(attributes)
     assert (store.path / "zarr.json").read_text() == before
+
+
+def test_attributes_that_cannot_be_written_leave_the_old_ones(store):
+    before = (store.path / "zarr.json").read_text()
+    store.path.with_name(f".{store.path.name}.{os.getpid()}.zarr.json").mkdir()
+    with pytest.raises(StoreError, match="Cannot write the attributes of"):
+        store.update_attributes({"a": 1})
+    assert (store.path / "zarr.json").read_text() == before
+
+
+def test_a_level_that_was_taken_away_cannot_be_listed(store):
+    shutil.rmtree(store.path / "0")
+    with pytest.raises(StoreError, match="Cannot list"):
+        store.present(0)
 
 
 def test_reserved_attributes_are_refused_at_creation(path):

@@ -28,8 +28,8 @@ __all__ = ["Layout", "Mode", "chunk_file", "open_array", "present_chunks"]
 
 Mode = Literal["r", "r+"]
 
-# "c.T.C.Z.0.0": all planes of a level lie in one folder. With "/" every plane brings two folders of
-# its own, and half the planes a second at 512² (docs/decisions).
+# "c.T.C.Z.0.0": all planes of a level lie in one folder, so that a plane is one file and no folders
+# of its own (docs/decisions/0010-store-files.md).
 _SEPARATOR = "."
 
 _CODECS: dict[str, list[dict[str, Any]]] = {
@@ -115,9 +115,8 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
         "recheck_cached_data": True,
         "context": {
             "cache_pool": {"total_bytes_limit": 0},
-            # A killed process loses nothing that was written; only a power cut can, and then the
-            # checksum says so. Waiting for the disk at every plane costs about half the planes a
-            # second.
+            # A killed process loses nothing that was written; a power cut may cost the last seconds,
+            # and then the checksum says so (docs/decisions/0010-store-files.md).
             "file_io_sync": False,
         },
     }

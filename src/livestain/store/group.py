@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import StoreError
@@ -96,4 +97,5 @@ def write_group(path: Path, group: dict[str, Any]) -> None:
             "Expected a folder that can be written to, on a disk with space."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

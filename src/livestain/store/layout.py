@@ -14,17 +14,11 @@ from livestain.store.pyramid import level_shapes
 if TYPE_CHECKING:
     from livestain.store.plan import ChannelPlan, StorePlan
 
-__all__ = ["AXES", "level_shape", "ome_image", "omero_channel", "own_attributes"]
+__all__ = ["AXES", "ome_image", "omero_channel", "own_attributes"]
 
 AXES = ("t", "c", "z", "y", "x")
 
 _MAX_COUNT = 65535
-
-
-def level_shape(plan: StorePlan, level: int) -> tuple[int, int, int, int, int]:
-    """Return the shape (t, c, z, y, x) of a pyramid level."""
-    height, width = level_shapes(plan.height, plan.width)[level]
-    return (plan.n_t, len(plan.channels), plan.n_z, height, width)
 
 
 def ome_image(plan: StorePlan, name: str) -> v05.Image:
