@@ -64,6 +64,12 @@ class StageCore(UniMMCore):
         self._triggered: dict[str, tuple[float, ...]] = {}
         super().__init__(*args, **kwargs)
 
+    def setCameraDevice(self, cameraLabel: str) -> None:  # noqa: D102, N802, N803
+        # UniMMCore (0.18) goes on using a Python camera when a C++ one is chosen.
+        if not self.isPyDevice(cameraLabel):
+            super().setCameraDevice("")
+        super().setCameraDevice(cameraLabel)
+
     def loadStageSequence(self, stageLabel: str, positionSequence: Sequence[float]) -> None:  # noqa: D102, N802, N803
         super().loadStageSequence(stageLabel, positionSequence)
         self._loaded[stageLabel] = tuple(float(z) for z in positionSequence)

@@ -56,7 +56,7 @@ class DishCamera(ShowingCamera):
         core: weakref.ref[StageCore],
         dish: Dish,
         *,
-        seconds_per_timepoint: float | None = 20.0,
+        seconds_per_timepoint: float | None = 5.0,
         time_scale: float = 1.0,
     ) -> None:
         super().__init__(core, dish.shape)

@@ -112,7 +112,7 @@ def simulated_core(
     *,
     shape: tuple[int, int] = (256, 256),
     pixel_size_um: float = 0.1,
-    seconds_per_timepoint: float | None = 20.0,
+    seconds_per_timepoint: float | None = 5.0,
     time_scale: float = 1.0,
     dish: Dish | None = None,
 ) -> SimulatedCore:
