@@ -64,10 +64,10 @@ def read_rdf(folder: Path) -> tuple[dict[str, Any], str]:
     data = path.read_bytes()
     identity = sha256(data)
     try:
-        sealed = (folder / SEAL).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(folder, SEAL, f"cannot be read ({error})") from error
-    if sealed != [identity, RDF]:
+        sealed = (folder / SEAL).read_bytes()
+    except OSError as error:
+        raise _damaged(folder, SEAL, f"cannot be read ({error.strerror or error})") from error
+    if sealed != seal(data).encode():
         raise _damaged(folder, RDF, f"does not have the SHA-256 that {SEAL} gives")
     try:
         rdf = yaml.safe_load(data)

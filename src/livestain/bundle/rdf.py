@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +51,10 @@ def build_rdf(
     def file(source: str) -> dict[str, Any]:
         return {"source": source, "sha256": hashes[source]}
 
-    pixel = {"unit": "micrometer", "scale": description.input.pixel_size_um}
+    # bioimageio.spec asks that size * scale / scale be the size, exactly, which in double precision
+    # 48 * 0.1 / 0.1 is not. With the 24 bits of a single the product is exact, and so is the size.
+    scale = struct.unpack("f", struct.pack("f", description.input.pixel_size_um))[0]
+    pixel = {"unit": "micrometer", "scale": scale}
     step = description.input.divisor
     network = description.network
     weights: dict[str, Any] = {

@@ -49,9 +49,10 @@ class UNet2d(nn.Module):
     ) -> None:
         super().__init__()
         self.divisor = 2**depth
-        # Each level's two 3x3 convolutions see 2 pixels of that level on either side, on the way
-        # down and again on the way up; pooling and nearest upsampling move a pixel by less than 2.
-        self.halo = sum(4 * 2**level for level in range(depth)) + 2 * 2**depth + 2**depth
+        # The two 3x3 convolutions of a level see 2 of its pixels on either side, on the way down and
+        # on the way up. Adding these, and the pixels that pooling and nearest upsampling shift by,
+        # over all levels gives, at the worst place on the pooling grid:
+        self.halo = 7 * 2**depth - 5
         widths = [width * 2**level for level in range(depth + 1)]
         self.down = nn.ModuleList(
             _DoubleConv(a, b) for a, b in zip([in_channels, *widths], widths, strict=False)
