@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -211,3 +213,18 @@ def test_live_engine_leaves_other_cameras_alone(core):
     frames, _ = run(core, stack(), triggered=False)
     assert len(frames) == 12
     assert all("camera_metadata" not in meta for _, _, meta in frames)
+
+
+def test_script_that_keeps_its_core_ends_without_an_abort():
+    script = (
+        "from livestain.live.microscope import simulated_core\n"
+        "core = simulated_core(0, shape=(32, 32))\n"
+        "core.setXYPosition(100.0, 0.0)\n"
+        "core.snapImage()\n"
+    )
+    # It was one exit in three.
+    ended = [
+        subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode
+        for _ in range(4)
+    ]
+    assert ended == [0] * 4

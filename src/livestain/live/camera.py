@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pymmcore_plus.experimental.unicore import CameraDevice, UniMMCore
 
 from livestain.errors import MicroscopeError
+from livestain.live.leaving import leave_quietly
 
 if TYPE_CHECKING:
     import weakref
@@ -63,6 +64,7 @@ class StageCore(UniMMCore):
         self._loaded: dict[str, tuple[float, ...]] = {}
         self._triggered: dict[str, tuple[float, ...]] = {}
         super().__init__(*args, **kwargs)
+        leave_quietly(self)
 
     def setCameraDevice(self, cameraLabel: str) -> None:  # noqa: D102, N802, N803
         # UniMMCore (0.18) goes on using a Python camera when a C++ one is chosen.
