@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from livestain.errors import MicroscopeError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from numpy.typing import NDArray
     from pymmcore_plus import CMMCorePlus
-
-    from livestain.planes import PlaneIndex
 
 __all__ = ["register"]
 
@@ -81,11 +76,12 @@ def run(
     from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
     from livestain.live.scoring import score_store
     from livestain.live.session import Session
+    from livestain.live.truth import truth_of
     from livestain.live.virtual import load_sequence
     from livestain.store import open_store
 
     wanted = load_sequence(sequence)
-    core, truth = open_microscope(config, replay, pixel_size)
+    core = open_microscope(config, replay, pixel_size)
     session = Session(
         core,
         wanted,
@@ -98,6 +94,7 @@ def run(
     )
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
     report = drive(session, latest if session.plan.bundles else None)
+    truth = truth_of(core, out)
     with open_store(out) as store:
         scores = score_store(store, truth) if truth is not None else {}
     result = summary(report, scores)
@@ -131,8 +128,8 @@ def parse_models(options: list[str]) -> dict[str, str]:
 
 def open_microscope(
     config: Path | None, replay: Path | None, pixel_size_um: float | None
-) -> tuple[CMMCorePlus, Callable[[str, PlaneIndex], NDArray[Any] | None] | None]:
-    """Return the microscope that the options name, and who knows the truth, if anybody does.
+) -> CMMCorePlus:
+    """Return the microscope that the options name.
 
     Raises
     ------
@@ -142,11 +139,9 @@ def open_microscope(
     from livestain.live.microscope import replay_core, simulated_core
 
     if replay is not None:
-        core = replay_core(replay, pixel_size_um=pixel_size_um)
-        return core, core.truth
+        return replay_core(replay, pixel_size_um=pixel_size_um)
     if config is None:
-        core = simulated_core()
-        return core, core.truth
+        return simulated_core()
     if not config.is_file():
         raise MicroscopeError(
             f"There is no configuration {config}. Give a Micro-Manager .cfg file, or leave --config "
@@ -161,4 +156,4 @@ def open_microscope(
         raise MicroscopeError(
             f"Micro-Manager could not load {config}: {' '.join(str(error).split())}"
         ) from error
-    return real, None
+    return real

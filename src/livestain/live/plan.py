@@ -5,17 +5,18 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
 from livestain.errors import BundleError, MicroscopeError, SequenceError, StoreError
+from livestain.live.truth import check_recording
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     import useq
     from pymmcore_plus import CMMCorePlus
@@ -129,7 +130,9 @@ def plan_run(
         bundle = _bundle_of(virtual, models.get(virtual.name), kind, pixel)
         output = _output_of(virtual, bundle)
         check_fit(bundle.description, kind=kind, pixel_size_um=pixel, n_z=n_z, z_step_um=z_step)
-        window_plan = WindowPlan.model_validate(bundle.description.input.window.model_dump())
+        window_plan = WindowPlan.model_validate(
+            bundle.description.input.window.model_dump(exclude={"depth"})
+        )
         window = window_plan.window()
         if virtual.settings.lag == "lockstep" and window.future:
             raise SequenceError(
@@ -182,6 +185,7 @@ def plan_run(
         t_interval_s=_interval(split.raw),
         channels=tuple(channels),
     )
+    check_recording(core, plan)
     return RunPlan(split.raw, plan, bundles, dict(lockstep))
 
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from livestain.planes import PlaneIndex
-    from livestain.store import Journal, Store
-    from livestain.store.store import WriteFuture
+    from livestain.store import Journal, Store, WriteFuture
 
 __all__ = ["Recorder"]
 
@@ -185,4 +184,19 @@ def frame_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
         "z_um": position.get("z", planned_z),
         "image_number": camera.get("ImageNumber"),
     }
+    # A simulated or replaying camera says what it showed; without it the truth could not be found again.
+    shown = {
+        key.partition("-")[2]: _number(value)
+        for key, value in camera.items()
+        if key.startswith(("Dish-", "Replay-"))
+    }
+    if shown:
+        facts["shown"] = shown
     return {key: value for key, value in facts.items() if value is not None}
+
+
+def _number(text: Any) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return str(text)

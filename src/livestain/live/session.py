@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
 from psygnal import Signal
 
 from livestain._version import __version__
@@ -26,6 +25,7 @@ from livestain.store import Journal, create_store, finalise, journal_path, store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    import numpy as np
     import useq
     from numpy.typing import NDArray
     from pymmcore_plus import CMMCorePlus

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import useq
 from pydantic import Field, ValidationError
 
 from livestain.errors import SequenceError
 from livestain.settings import Settings, describe_validation_error, read_yaml
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "VIRTUAL_GROUP",
@@ -189,10 +191,10 @@ def _check_axes(sequence: useq.MDASequence) -> None:
             "for each position, each with its own --out."
         )
     for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
-        if getattr(phase, "duration", None) is not None:
-            interval = getattr(phase, "interval", None)
-            if interval is not None and not interval.total_seconds():
-                raise SequenceError(
-                    "The time plan has a duration and interval 0, so its number of time points is "
-                    "not known beforehand. Give loops, or an interval above 0."
-                )
+        if isinstance(phase, useq.TIntervalDuration) and not (
+            phase.interval.total_seconds() and phase.duration
+        ):
+            raise SequenceError(
+                "The time plan has no end that can be counted (interval 0, or no duration), so its "
+                "number of time points is not known beforehand. Give loops, or an interval above 0."
+            )

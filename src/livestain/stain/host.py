@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from livestain import errors
 from livestain.errors import LivestainError, WorkerError
-from livestain.planes import PlaneIndex
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
+
+    from livestain.planes import PlaneIndex
 
 __all__ = ["HostSettings", "WorkerHost"]
 
@@ -39,7 +40,7 @@ class HostSettings:
     """Longest time from launch to `ready`; importing torch from a cold disk takes tens of seconds."""
 
     hang_timeout_s: float = 60.0
-    """A plane in hand for longer than this, and than 20 predictions, counts as a hang."""
+    """Silence for longer than this, and than 20 predictions, counts as a hang."""
 
     max_attempts: int = 2
     """Failures or deaths on one plane after which it is `impossible`."""
@@ -131,7 +132,6 @@ class _State:
     closing: bool = False
     owed: int = 0
     in_hand: PlaneIndex | None = None
-    in_hand_since: float = 0.0
     attempts: dict[PlaneIndex, int] = field(default_factory=dict)
     excluded: list[PlaneIndex] = field(default_factory=list)
     deaths: int = 0
@@ -422,23 +422,28 @@ class WorkerHost:
     def _listen(self, connection: Connection, running: _Running) -> str:
         assert self._state.ready is not None  # noqa: S101
         patience = max(self._settings.hang_timeout_s, 20 * self._state.ready["model_ms"] / 1000)
+        heard = time.monotonic()
+        asked = False  # a ping is answered between two planes: silence then means a hang
         while not self._state.closing:
             if connection.poll(_POLL_S):
                 self._take_in(receive(connection))
+                heard, asked = time.monotonic(), False
             elif not running.alive() and not connection.poll(0):
                 return "it ended without a word"
-            elif (
-                self._state.in_hand is not None
-                and time.monotonic() - self._state.in_hand_since > patience
+            elif (silent := time.monotonic() - heard) > patience and (
+                asked or self._state.in_hand is not None
             ):
                 return f"it hung for more than {patience:.0f} s"
+            elif not asked and silent > patience / 2:
+                self._post({"kind": "ping"})
+                heard, asked = time.monotonic(), True
         return "closed"
 
     def _take_in(self, message: dict[str, Any]) -> None:
         state = self._state
         match message["kind"]:
             case "taking":
-                state.in_hand, state.in_hand_since = index_of(message), time.monotonic()
+                state.in_hand = index_of(message)
                 self._report("taking", message)
             case "stained":
                 state.in_hand = None
@@ -458,6 +463,8 @@ class WorkerHost:
                     state.owed = message["owed"]
                     state.finished = state.finish_asked
                     self._changed.notify_all()
+            case "pong":
+                pass
             case kind:
                 self._report(kind, message)
 

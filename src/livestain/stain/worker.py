@@ -216,6 +216,8 @@ class Worker:
                     self._backlog.close(index_of(message))
                 case "finish":
                     self._finishing = True
+                case "ping":
+                    send(self._connection, "pong")
                 case "stop":
                     leaving = True
         return not leaving

@@ -1,0 +1,152 @@
+"""``livestain demo``: the whole of it on a simulated dish; nothing is asked, nothing is downloaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from livestain.errors import StoreError
+
+if TYPE_CHECKING:
+    import useq
+
+    from livestain.store import Store
+
+__all__ = ["DEMO_SEED", "demo_sequence", "register"]
+
+DEMO_SEED = 2026
+"""The demo's dish. The shipped model was trained on dishes of other seeds."""
+
+_BUNDLE = "demo-mitochondria"
+_FLUORESCENCE_EVERY = 3
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("demo")(demo)
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Where to write; made if missing.")
+    ] = Path(),
+    device: Annotated[
+        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another dish of cells.")] = DEMO_SEED,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Stain a simulated dish of cells live; writes demo.ome.zarr, latest.png and demo.png.
+
+    Micro-Manager's demo hardware runs a time-lapse of brightfield stacks with a real fluorescence frame
+    now and then. The mitochondria channel is predicted from brightfield while the run goes on.
+    """
+    from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
+    from livestain.live.microscope import simulated_core
+    from livestain.live.scoring import score_store
+    from livestain.live.session import Session
+    from livestain.live.truth import truth_of
+    from livestain.store import open_store
+
+    out.mkdir(parents=True, exist_ok=True)
+    store_path = out / "demo.ome.zarr"
+    core = simulated_core(seed)
+    session = Session(
+        core,
+        demo_sequence(),
+        store_path,
+        models={"mitochondria": _BUNDLE},
+        device=device,
+        overwrite=_is_demo(store_path),
+    )
+    report = drive(session, out / "latest.png")
+    truth = truth_of(core, store_path)
+    with open_store(store_path) as store:
+        scores = score_store(store, truth) if truth is not None else {}
+        picture = _draw(store, out / "demo.png")
+    result = summary(report, scores)
+    result["picture"] = str(picture)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(result)
+        typer.echo(f"The picture: {picture}")
+    raise typer.Exit(exit_code(report))
+
+
+def demo_sequence() -> useq.MDASequence:
+    """Return the demo's sequence: brightfield stacks, sparse fluorescence, predicted mitochondria."""
+    import useq
+
+    return useq.MDASequence.model_validate(
+        {
+            "axis_order": "tpgcz",
+            "time_plan": {"interval": 1.0, "loops": 10},
+            "z_plan": {"range": 1.0, "step": 0.5},
+            "channels": [
+                {"group": "Channel", "config": "Brightfield", "exposure": 10},
+                {
+                    "group": "Channel",
+                    "config": "Mitochondria",
+                    "exposure": 100,
+                    "acquire_every": _FLUORESCENCE_EVERY,
+                    "do_stack": False,
+                },
+                {"group": "Virtual", "config": "mitochondria"},
+            ],
+            "metadata": {"livestain": {"channels": {"mitochondria": {"bundle": _BUNDLE}}}},
+        }
+    )
+
+
+def _is_demo(path: Path) -> bool:
+    """Return whether a store is an earlier demo's, which alone the demo may replace."""
+    from livestain.store import open_store
+
+    if not path.exists():
+        return False
+    try:
+        with open_store(path) as store:
+            sequence = store.attributes.get("sequence")
+    except StoreError:
+        return False
+    return bool(sequence == demo_sequence().model_dump(mode="json", exclude_unset=True))
+
+
+def _draw(store: Store, path: Path) -> Path:
+    """Draw brightfield, prediction, true fluorescence and overlay of a few time points."""
+    from livestain.pictures import Panel, draw_panels, overlay, save_atomically, stretched
+    from livestain.planes import PlaneIndex
+
+    plan = store.plan
+    bright, real, virtual = (plan.c_of(n) for n in ("Brightfield", "Mitochondria", "mitochondria"))
+    measured = [
+        i
+        for i in plan.planned_indices(real)
+        if all(store.is_present(i.at(c=c)) for c in (bright, real, virtual))
+    ]
+    rows = []
+    for index in measured[:: max(1, len(measured) // 3)][:3]:
+        place = PlaneIndex(0, index.t, 0, index.z)
+        grey = stretched(store.read(place.at(c=bright)))
+        predicted = stretched(store.read_decoded(place.at(c=virtual)), 50.0, 99.8)
+        true = stretched(store.read(place.at(c=real)), 50.0, 99.8)
+        rows.append(
+            [
+                Panel(f"brightfield, t = {index.t}", grey),
+                Panel("mitochondria (predicted)", predicted),
+                Panel("mitochondria (fluorescence)", true),
+                Panel(
+                    "overlay of the prediction",
+                    overlay(grey, predicted, plan.channels[virtual].color),
+                ),
+            ]
+        )
+    if rows:
+        caption = "Simulated dish. Second column: predicted from the first, not measured."
+        save_atomically(draw_panels(rows, pixel_size_um=plan.pixel_size_um, caption=caption), path)
+    return path

@@ -1,0 +1,97 @@
+"""What many tests share: a small real bundle, the data folder, and no thread left behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from livestain.planes import PlaneIndex
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder of real images; a variable that is set but wrong is a failure, not a skip."""
+    given = os.environ.get("LIVESTAIN_DATA")
+    if not given:
+        pytest.skip("LIVESTAIN_DATA is not set: the real images are not here")
+    folder = Path(given)
+    if not (folder / "h9c2-omp25" / "movie-009").is_dir():
+        pytest.fail(f"LIVESTAIN_DATA={given} has no h9c2-omp25/movie-009")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real bundle with a small network of random weights: fast, and its output is known."""
+    return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def make_bundle(
+    folder: Path, *, width: int = 4, depth: int = 2, z: int = 1, **spec: object
+) -> Path:
+    """Write a bundle of a 2-D U-Net with random weights; `spec` goes into its input."""
+    import torch
+
+    from livestain.bundle import (
+        BundleDescription,
+        InputSpec,
+        NetworkSpec,
+        OutputChannel,
+        WindowSpec,
+        write_bundle,
+    )
+    from livestain.networks import build_network
+
+    kwargs = {"in_channels": z, "width": width, "depth": depth}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network("unet2d", **kwargs)
+    inputs: dict[str, object] = {
+        "kind": "brightfield",
+        "pixel_size_um": 0.1,
+        "pixel_size_range_um": (0.09, 0.12),
+        "window": WindowSpec(z=z),
+        "z_step_um": 0.5 if z > 1 else None,
+        **spec,
+    }
+    write_bundle(
+        folder,
+        network=network,
+        description=BundleDescription(
+            input=InputSpec.model_validate(inputs),
+            outputs=(
+                OutputChannel(
+                    name="mitochondria", unit="sd", scale=0.001, offset=-20.0, display=(-1.0, 3.0)
+                ),
+            ),
+            network=NetworkSpec(name="unet2d", kwargs=kwargs),
+        ),
+        name=folder.name,
+        title="A tiny network for tests",
+        licence="BSD-3-Clause",
+        card="# Tiny\n\nRandom weights, for tests.\n",
+        test_input=np.random.default_rng(0).integers(0, 4000, (z, 64, 64), np.uint16),
+        onnx=False,
+    )
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left() -> object:
+    """Fail a test that leaves one of livestain's threads running."""
+    yield
+    left = [
+        t.name
+        for t in threading.enumerate()
+        if t.name.startswith("livestain") and t.name != "livestain-worker-reader"
+    ]
+    assert not left, f"threads left running: {left}"
+
+
+def index(t: int, c: int, z: int = 0) -> PlaneIndex:
+    """Return a place at position 0."""
+    return PlaneIndex(0, t, c, z)
