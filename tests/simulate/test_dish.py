@@ -5,7 +5,8 @@ import pytest
 
 from livestain.metrics import no_learning_control, pearson
 from livestain.simulate import Dish, Optics
-from livestain.simulate.cells import Blobs, cells_near
+from livestain.simulate.blobs import Blobs
+from livestain.simulate.cells import cells_near
 
 SIDE = 160
 

@@ -11,17 +11,18 @@ J. Biophotonics 9:1068 (2016)).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from livestain.simulate.blobs import Blobs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float64]
 
-__all__ = ["GLASS_UM", "REACH_UM", "TILE_UM", "Blobs", "Cell", "cells_near"]
+__all__ = ["GLASS_UM", "REACH_UM", "TILE_UM", "Cell", "cells_near"]
 
 TILE_UM = 17.0
 """Side of the tile that holds one cell, in micrometres."""
@@ -34,38 +35,6 @@ REACH_UM = 17.0
 
 _STEP_UM = 0.1
 """Distance of the points along a mitochondrion."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blobs:
-    """Small Gaussian bodies, all arrays (n,).
-
-    Attributes
-    ----------
-    x, y, z : array
-        Centres in micrometres; z counts from the plane of the mitochondria, away from the glass.
-    sigma : array
-        Standard deviation of the body in micrometres.
-    path : array
-        Volume times the refractive index above the surrounding's, in cubic micrometres.
-    label : array
-        Volume times the brightness of the fluorescent label, in cubic micrometres.
-    """
-
-    x: Array
-    y: Array
-    z: Array
-    sigma: Array
-    path: Array
-    label: Array
-
-    @staticmethod
-    def joined(parts: list[Blobs]) -> Blobs:
-        """Return all blobs of `parts` as one."""
-        names = ("x", "y", "z", "sigma", "path", "label")
-        if not parts:
-            return Blobs(*(np.zeros(0) for _ in names))
-        return Blobs(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 def cells_near(seed: int, xy_um: tuple[float, float], half_um: tuple[float, float]) -> list[Cell]:
