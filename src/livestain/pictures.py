@@ -133,7 +133,7 @@ def save_atomically(picture: Image.Image, path: Path) -> None:
 
 def _fit(text: str, font: Any, width: int) -> str:
     while text and font.getlength(text) > width:
-        text = text[:-2].rstrip() + "…" if len(text) > 2 else ""
+        text = text[:-4].rstrip() + "..." if len(text) > 4 else ""
     return text
 
 
@@ -148,7 +148,7 @@ def _scale_bar(
     x, y = right - 10 - pixels, bottom - 12
     draw.rectangle((x - 1, y - 1, right - 9, y + 5), fill=(0, 0, 0))
     draw.rectangle((x, y, right - 10, y + 4), fill=(255, 255, 255))
-    label = f"{length:g} µm"
+    label = f"{length:g} um"  # the font that comes with Pillow has no Greek mu
     font = ImageFont.load_default(13)
     left = x + (pixels - font.getlength(label)) / 2
     draw.text(
