@@ -63,7 +63,7 @@ def words():
         "name": "test-bundle",
         "title": "A bundle of the tests",
         "licence": "BSD-3-Clause",
-        "card": "# Card\n\nMade by the tests from noise. Größe: 48 × 64.\n",
+        "card": "# Card\n\nMade by the tests from noise. Größe: 48 by 64.\n",
         "recipe_yaml": "steps: 0\n",
     }
 

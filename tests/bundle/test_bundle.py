@@ -228,7 +228,7 @@ def test_a_folder_without_a_bundle_is_refused(tmp_path):
 def test_what_bioimageio_refuses_is_refused_with_its_reason(folder):
     change_rdf(folder, put("no spdx", "license"))
     read_bundle(folder)
-    with pytest.raises(BundleError, match="not a valid bioimage.io model.*license"):
+    with pytest.raises(BundleError, match=r"not a valid bioimage\.io model.*license"):
         verify_bundle(folder)
 
 
@@ -243,7 +243,7 @@ def test_a_bundle_cannot_choose_what_is_imported(folder):
 
 def test_an_unknown_network_is_refused(folder):
     change_rdf(folder, put("os.system", "config", "livestain", "network", "name"))
-    with pytest.raises(BundleError, match="'os.system'.*there are: .*unet2d"):
+    with pytest.raises(BundleError, match=r"'os\.system'.*there are: .*unet2d"):
         read_bundle(folder).load_module()
 
 
@@ -367,7 +367,7 @@ def test_nothing_is_overwritten_by_accident(tmp_path, network, description, plan
     folder = tmp_path / "b"
     folder.mkdir()
     first = write_bundle(folder, **given)
-    with pytest.raises(BundleError, match="not empty.*or overwrite"):
+    with pytest.raises(BundleError, match=r"not empty.*or overwrite"):
         write_bundle(folder, **given)
     second = write_bundle(folder, overwrite=True, **(given | {"card": "# Another\n"}))
     assert first.sha256 != second.sha256

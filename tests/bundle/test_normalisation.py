@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from livestain.bundle import Normalise, NormalisationSettings
+from livestain.bundle import NormalisationSettings, Normalise
 
 
 def normalise(counts, **kwargs):

@@ -9,6 +9,7 @@ import torch
 
 from livestain.bundle.fit import check_pixel_size
 from livestain.bundle.normalisation import Normalise
+from livestain.bundle.parity import relative_difference
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import BundleError, LivestainError
 from livestain.inference.backends import get_backend, preferred_backend
@@ -61,7 +62,8 @@ class Stainer:
     resampled : float or None
         Given pixel size divided by the model's, or None where nothing is resampled.
     difference : float
-        RMS difference of the backend in use from the test output, relative to its standard deviation.
+        RMS difference of the backend in use from the test output, relative to the latter's standard
+        deviation, of the worst output.
 
     Raises
     ------
@@ -184,7 +186,7 @@ class Stainer:
         """Return (1, planes, y, x) float32 on the device."""
         if self._device.type == "cpu":
             # numpy widens, since torch warns of read-only arrays and has few uint16 operations.
-            return torch.from_numpy(planes.astype(np.float32))[None]
+            return torch.from_numpy(planes.astype(np.float32, order="C"))[None]
         # Two bytes a pixel through pinned memory, widened on the device. The buffer is free again
         # when `stain` returns, since bringing the prediction back waits for all before it.
         wanted = torch.uint8 if planes.dtype == np.uint8 else torch.uint16
@@ -224,11 +226,5 @@ class Stainer:
     def _difference(
         self, predict: Predict, counts: NDArray[np.uint16], expected: NDArray[np.float32]
     ) -> float:
-        output = self._run(predict, self._to_device(counts[0]))[0].cpu().numpy()
-        if output.shape != expected[0].shape:
-            raise ValueError(
-                f"gives {output.shape} from the test input; expected {expected[0].shape}"
-            )
-        rms = float(np.sqrt(np.mean((output - expected[0]) ** 2)))
-        # A NaN compares as no number does, so it must not slip through as "not larger".
-        return rms / max(float(expected.std()), 1e-12) if np.isfinite(rms) else float("inf")
+        output = self._run(predict, self._to_device(counts[0]))
+        return relative_difference(output.cpu().numpy(), expected)
