@@ -1,0 +1,57 @@
+"""Training offline: pairs, augmentation, losses, evaluation, export.
+
+Public names are imported when they are first used, so that importing this room loads neither torch
+nor lightning.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livestain.training.evaluate import Evaluation, MovieScore, evaluate_bundle
+    from livestain.training.export import export_run
+    from livestain.training.pairs import Movie, Pair, PairSet, find_pairs
+    from livestain.training.recipe import Recipe, find_recipe, recipe_names
+    from livestain.training.train import train
+
+__all__ = [
+    "Evaluation",
+    "Movie",
+    "MovieScore",
+    "Pair",
+    "PairSet",
+    "Recipe",
+    "evaluate_bundle",
+    "export_run",
+    "find_pairs",
+    "find_recipe",
+    "recipe_names",
+    "train",
+]
+
+_HOMES = {
+    "Evaluation": "evaluate",
+    "Movie": "pairs",
+    "MovieScore": "evaluate",
+    "Pair": "pairs",
+    "PairSet": "pairs",
+    "Recipe": "recipe",
+    "evaluate_bundle": "evaluate",
+    "export_run": "export",
+    "find_pairs": "pairs",
+    "find_recipe": "recipe",
+    "recipe_names": "recipe",
+    "train": "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from the file that holds it (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # A function may bear the name of its file (train): put it over the submodule for good.
+    value = getattr(import_module(f"livestain.training.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
