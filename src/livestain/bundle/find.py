@@ -6,7 +6,6 @@ import logging
 import os
 from pathlib import Path
 
-import livestain
 from livestain.bundle.files import RDF
 from livestain.bundle.fit import check_fit
 from livestain.bundle.read import Bundle, read_bundle, read_description
@@ -28,7 +27,7 @@ def search_path() -> list[Path]:
     given = os.environ.get("LIVESTAIN_MODELS", "")
     folders = [Path(folder).expanduser() for folder in given.split(os.pathsep) if folder.strip()]
     folders.append(user_data_path("livestain", appauthor=False) / "models")
-    package = Path(livestain.__file__).parent
+    package = Path(__file__).resolve().parents[1]
     folders.append(package / "models")
     # Running from a checkout: the models beside src/, which the wheel holds inside the package.
     checkout = package.parent.parent

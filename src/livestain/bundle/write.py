@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-import livestain
+from livestain._version import __version__
 from livestain.bundle.description import BundleDescription, Latency
 from livestain.bundle.files import RDF, SEAL, seal, sha256
 from livestain.bundle.module import StainModule
@@ -130,7 +130,7 @@ def write_bundle(
                 ),
             ),
             "made_with": {
-                "livestain": livestain.__version__,
+                "livestain": __version__,
                 "torch": torch.__version__,
                 "python": platform.python_version(),
             },

@@ -77,17 +77,19 @@ def run(
     from livestain.live.scoring import score_store
     from livestain.live.session import Session
     from livestain.live.truth import truth_of
-    from livestain.live.virtual import load_sequence
+    from livestain.live.virtual import load_sequence, split_sequence
     from livestain.store import open_store
 
     wanted = load_sequence(sequence)
-    core = open_microscope(config, replay, pixel_size)
+    # Where the planes are replayed, only the option or the sequence can know the pixel size.
+    known = split_sequence(wanted).settings.pixel_size_um if pixel_size is None else pixel_size
+    core = open_microscope(config, replay, known)
     session = Session(
         core,
         wanted,
         out,
         models=models,
-        pixel_size_um=pixel_size or None,
+        pixel_size_um=pixel_size,
         device=device,
         threads=threads,
         overwrite=overwrite,

@@ -217,6 +217,11 @@ def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) 
     MicroscopeError
         If nobody knows it.
     """
+    if given is not None and not given > 0:
+        raise MicroscopeError(
+            f"The pixel size {given:g} um cannot be; expected micrometres greater than 0 "
+            "(--pixel-size UM; pixel_size_um in Python)."
+        )
     for size in (given, split.settings.pixel_size_um, core.getPixelSizeUm()):
         if size:
             return float(size)
