@@ -229,9 +229,9 @@ class BundleDescription(Settings):
     reference: ReferenceStatistics | None = None
     """Statistics of the training inputs."""
 
-    tolerance: float = Field(default=0.01, gt=0, lt=1)
+    tolerance: float = Field(default=0.02, gt=0, lt=1)
     """Largest RMS difference of a backend's output from the test output, relative to the standard
-    deviation of the test output."""
+    deviation of the test output. Rounding to bfloat16 stays near 0.01; faults begin near 0.1."""
 
     latency: tuple[Latency, ...] = ()
     """Measured where the bundle was written."""
