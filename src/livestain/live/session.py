@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
 from psygnal import Signal
 
 from livestain._version import __version__
@@ -25,7 +26,6 @@ from livestain.store import Journal, create_store, finalise, journal_path, store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    import numpy as np
     import useq
     from numpy.typing import NDArray
     from pymmcore_plus import CMMCorePlus
@@ -124,6 +124,7 @@ class Session:
         self._stained: set[PlaneIndex] = set()
         self._latencies: list[float] = []
         self._settled: set[PlaneIndex] = set()
+        self._shown: set[int] = set()
         self._news = threading.Condition()
         self._host: WorkerHost
         self._journal: Journal
@@ -379,10 +380,21 @@ class Session:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
         self._acquired += 1
         self._host.announce(index, ready_ns, committed_ns)
+        if index.c not in self._shown:
+            self._shown.add(index.c)
+            self._set_display(index)
         self._emit(
             self.plane_acquired.emit,
             Acquired(index, self.plan.store.channels[index.c].name),
         )
+
+    def _set_display(self, index: PlaneIndex) -> None:
+        """Set the window in which viewers show a raw channel, from its first plane."""
+        low, high = np.percentile(self.store.read(index)[::4, ::4], (0.1, 99.9))
+        try:
+            self.store.set_display(index.c, float(low), float(max(high, low + 1)))
+        except StoreError as error:  # a viewer holds the file open, on Windows; only looks suffer
+            self._notes.append(f"display window of channel {index.c} not set: {error}")
 
     def _on_worker(self, kind: str, message: dict[str, Any]) -> None:
         """Take what the worker reports; on the host's thread."""

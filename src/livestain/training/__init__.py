@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from livestain.training.evaluate import Evaluation, MovieScore, evaluate_bundle
     from livestain.training.export import export_run
-    from livestain.training.pairs import Movie, Pair, PairSet, find_pairs
+    from livestain.training.find import find_pairs
+    from livestain.training.pairs import Movie, Pair, PairSet, PairSpec
     from livestain.training.recipe import Recipe, find_recipe, recipe_names
     from livestain.training.train import train
 
@@ -22,6 +23,7 @@ __all__ = [
     "MovieScore",
     "Pair",
     "PairSet",
+    "PairSpec",
     "Recipe",
     "evaluate_bundle",
     "export_run",
@@ -37,10 +39,11 @@ _HOMES = {
     "MovieScore": "evaluate",
     "Pair": "pairs",
     "PairSet": "pairs",
+    "PairSpec": "pairs",
     "Recipe": "recipe",
     "evaluate_bundle": "evaluate",
     "export_run": "export",
-    "find_pairs": "pairs",
+    "find_pairs": "find",
     "find_recipe": "recipe",
     "recipe_names": "recipe",
     "train": "train",

@@ -6,36 +6,76 @@ A movie is what is split by: crops and frames of one movie show the same cells.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from livestain.errors import DataError
-from livestain.training.images import IMAGE_SUFFIXES, read_image
+from livestain.training.images import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from livestain.bundle.description import WindowSpec
     from livestain.planes import PlaneIndex
     from livestain.store import Store
     from livestain.training.recipe import Recipe
 
-__all__ = ["Movie", "Pair", "PairSet", "find_pairs"]
+__all__ = ["Movie", "Pair", "PairSet", "PairSpec", "movie_name"]
 
 _CACHE_BYTES = 2**30
 """Planes kept in memory; the rest is read when it is needed."""
 
-_SAME_PIXEL_SIZE = 0.005
-"""Relative difference of pixel sizes that counts as none."""
 
-_CROP_OF_FRAME = re.compile(r"(t[^_]*_z[^_]*)_[^_]*")
-"""Files named tTIME_zPLANE_CROP: crops of one frame share its cells."""
+@dataclass(frozen=True, slots=True)
+class PairSpec:
+    """Which planes make a pair.
+
+    Attributes
+    ----------
+    asker : str
+        Who asks, for messages: "the recipe demo".
+    source : str
+        Channel that is looked at: a folder of images, or a channel of a store; capitals do not matter.
+    targets : tuple of str
+        Channels that are predicted.
+    window : WindowSpec
+        Source planes of one prediction.
+    pixel_size_um : float
+        That stores must have, in micrometres.
+    """
+
+    asker: str
+    source: str
+    targets: tuple[str, ...]
+    window: WindowSpec
+    pixel_size_um: float
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe) -> PairSpec:
+        """Return what a recipe asks for."""
+        return cls(
+            asker=f"the recipe {recipe.name}",
+            source=recipe.source.channel,
+            targets=tuple(target.channel for target in recipe.targets),
+            window=recipe.window,
+            pixel_size_um=recipe.pixel_size_um,
+        )
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Source and targets."""
+        return (self.source, *self.targets)
+
+    @property
+    def folders(self) -> str:
+        """The folders of images, for messages."""
+        return " and ".join(f"movie-NAME/{channel}" for channel in self.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,171 +236,3 @@ def movie_name(name: str) -> str:
     """Return a movie's name without `movie-` before it and the store's suffix behind it."""
     short = name.removesuffix(".ome.zarr").removesuffix(".zarr")
     return short.removeprefix("movie-") or short
-
-
-def find_pairs(data: Path | str, recipe: Recipe) -> PairSet:
-    """Find the pairs that a recipe asks for.
-
-    Parameters
-    ----------
-    data : Path or str
-        A folder of movies: each a folder `movie-NAME` with one folder of images a channel, equal names
-        in each, or a livestain store `NAME.ome.zarr`. Or one such movie by itself.
-    recipe : Recipe
-        Says channels, window and pixel size.
-
-    Raises
-    ------
-    DataError
-        If a folder, a channel or a counterpart is missing, or there are no pairs at all.
-    """
-    data = Path(data)
-    if not data.is_dir():
-        raise DataError(
-            f"There is no folder {data}. Expected a folder with movie-NAME/"
-            f"{recipe.source.channel} and movie-NAME/{recipe.targets[0].channel}, or with stores."
-        )
-    places = (
-        [data]
-        if _is_movie(data, recipe)
-        else sorted(
-            child
-            for child in data.iterdir()
-            if child.is_dir() and (child.name.startswith("movie-") or _is_movie(child, recipe))
-        )
-    )
-    movies = [
-        Movie(
-            movie_name(place.name),
-            _pairs_in_store(place, recipe) if _is_store(place) else _pairs_in_folder(place, recipe),
-        )
-        for place in places
-    ]
-    names = [movie.name for movie in movies]
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"Two movies in {data} are called {name!r}. Rename one of them.")
-    movies = [movie for movie in movies if movie.pairs]
-    if not movies:
-        raise DataError(
-            f"There are no pairs in {data}. Expected movie-NAME/{recipe.source.channel} and movie-NAME/"
-            f"{recipe.targets[0].channel} with images of equal names (.png, .tif), or livestain stores "
-            "NAME.ome.zarr with both channels."
-        )
-    return PairSet(movies)
-
-
-def _is_store(place: Path) -> bool:
-    return (place / "zarr.json").is_file()
-
-
-def _is_movie(place: Path, recipe: Recipe) -> bool:
-    return _is_store(place) or _channel_folder(place, recipe.source.channel) is not None
-
-
-def _channel_folder(movie: Path, channel: str) -> Path | None:
-    exact = movie / channel
-    if exact.is_dir():
-        return exact
-    for child in sorted(movie.iterdir()):
-        if child.is_dir() and child.name.lower() == channel.lower():
-            return child
-    return None
-
-
-def _pairs_in_folder(movie: Path, recipe: Recipe) -> tuple[Pair, ...]:
-    if recipe.window.n_planes > 1:
-        raise DataError(
-            f"The recipe {recipe.name} looks at {recipe.window.n_planes} planes at once, but the images in "
-            f"{movie} do not say which belong together. Expected livestain stores."
-        )
-    channels = [recipe.source.channel, *(target.channel for target in recipe.targets)]
-    files: list[dict[str, Path]] = []
-    for channel in channels:
-        folder = _channel_folder(movie, channel)
-        if folder is None:
-            raise DataError(
-                f"{movie} has no folder {channel!r}. Expected one folder of images for each of: "
-                f"{', '.join(channels)}."
-            )
-        files.append(_images(folder))
-    for channel, found in zip(channels[1:], files[1:], strict=True):
-        alone = sorted(set(files[0]) ^ set(found))
-        if alone:
-            here = channels[0] if alone[0] in files[0] else channel
-            raise DataError(
-                f"{len(alone)} images in {movie} have no counterpart of the same name in {channels[0]} "
-                f"and {channel}; the first is {here}/{alone[0]}. Remove them, or add the counterparts."
-            )
-    name = movie_name(movie.name)
-    return tuple(
-        Pair(
-            movie=name,
-            name=stem,
-            frame=match[1] if (match := _CROP_OF_FRAME.fullmatch(stem)) else stem,
-            sources=(files[0][stem],),
-            targets=tuple(found[stem] for found in files[1:]),
-        )
-        for stem in sorted(files[0])
-    )
-
-
-def _images(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            if path.stem in found:
-                raise DataError(
-                    f"{found[path.stem].name} and {path.name} in {folder} differ by their suffix alone. "
-                    "Keep one of them."
-                )
-            found[path.stem] = path
-    return found
-
-
-def _pairs_in_store(place: Path, recipe: Recipe) -> tuple[Pair, ...]:
-    """Pair the planes that are there: fluorescence may be as sparse as it likes."""
-    from livestain.planes import PlaneIndex
-    from livestain.store import open_store
-
-    with open_store(place) as store:
-        plan = store.plan
-        raw = {ch.name.lower(): c for c, ch in enumerate(plan.channels) if ch.kind == "raw"}
-        wanted = [recipe.source.channel, *(target.channel for target in recipe.targets)]
-        missing = [channel for channel in wanted if channel.lower() not in raw]
-        if missing:
-            raise DataError(
-                f"{place} has no raw channel {missing[0]!r}; it has: "
-                f"{', '.join(plan.channels[c].name for c in raw.values())}. Name its channels in the recipe."
-            )
-        difference = abs(plan.pixel_size_um / recipe.pixel_size_um - 1)
-        if difference > _SAME_PIXEL_SIZE:
-            raise DataError(
-                f"{place} has pixels of {plan.pixel_size_um:g} um, the recipe {recipe.name} says "
-                f"{recipe.pixel_size_um:g} um. Put the data's own pixel size into the recipe."
-            )
-        source, *targets = (raw[channel.lower()] for channel in wanted)
-        if recipe.window.z == "all" and recipe.window.depth != plan.n_z:
-            raise DataError(
-                f"{place} has stacks of {plan.n_z} planes, the recipe {recipe.name} says "
-                f"{recipe.window.depth}. Put the data's own number into the recipe."
-            )
-        present = store.present_grid()
-    window = recipe.window.window()
-    name = movie_name(place.name)
-    pairs = []
-    for t, z in np.argwhere(present[:, targets].all(axis=1)).tolist():
-        at = PlaneIndex(0, t, source, z)
-        sources = window.sources(at, source, n_t=plan.n_t, n_z=plan.n_z)
-        if all(present[place_.t, place_.c, place_.z] for place_ in sources):
-            pairs.append(
-                Pair(
-                    movie=name,
-                    name=f"t{t:05d}_z{z:03d}",
-                    frame=f"t{t:05d}",
-                    sources=sources,
-                    targets=tuple(at.at(c=c) for c in targets),
-                    store=place,
-                )
-            )
-    return tuple(pairs)

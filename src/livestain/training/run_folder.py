@@ -98,7 +98,7 @@ def commit_of_checkout() -> str | None:
 
 
 def _git(root: Path, *arguments: str) -> str:
-    return subprocess.run(
+    return subprocess.run(  # noqa: S603 - fixed words, no shell
         ["git", "-C", str(root), *arguments],  # noqa: S607
         capture_output=True,
         check=True,

@@ -19,8 +19,9 @@ from livestain.errors import DataError
 from livestain.inference import resolve_device
 from livestain.training.ema import AverageWeights
 from livestain.training.extra import needs_train_extra
+from livestain.training.find import find_pairs
 from livestain.training.module import StainTraining
-from livestain.training.pairs import PairSet, find_pairs
+from livestain.training.pairs import PairSpec
 from livestain.training.run_folder import (
     CHECKPOINT,
     DATA,
@@ -41,6 +42,7 @@ with needs_train_extra():
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from livestain.training.pairs import PairSet
     from livestain.training.recipe import Recipe
 
 __all__ = ["train"]
@@ -102,7 +104,7 @@ def train(
     out = Path(out)
     where = torch.device(resolve_device(device))
     module = StainTraining(recipe)
-    with find_pairs(data, recipe) as found:
+    with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
         chosen = found.select(
             recipe.movies, leave_out=(*recipe.leave_out, *([monitor] if monitor else []))
         )
