@@ -49,7 +49,6 @@ def demo(
     from livestain.live.microscope import simulated_core
     from livestain.live.scoring import score_store
     from livestain.live.session import Session
-    from livestain.live.truth import truth_of
     from livestain.store import open_store
 
     out.mkdir(parents=True, exist_ok=True)
@@ -64,9 +63,8 @@ def demo(
         overwrite=_is_demo(store_path),
     )
     report = drive(session, out / "latest.png")
-    truth = truth_of(core, store_path)
     with open_store(store_path) as store:
-        scores = score_store(store, truth) if truth is not None else {}
+        scores = score_store(store, core.truth)
         picture = _draw(store, out / "demo.png")
     result = summary(report, scores)
     result["picture"] = str(picture)

@@ -76,7 +76,6 @@ def run(
     from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
     from livestain.live.scoring import score_store
     from livestain.live.session import Session
-    from livestain.live.truth import truth_of
     from livestain.live.virtual import load_sequence, split_sequence
     from livestain.store import open_store
 
@@ -96,9 +95,9 @@ def run(
     )
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
     report = drive(session, latest if session.plan.bundles else None)
-    truth = truth_of(core, out)
     with open_store(out) as store:
-        scores = score_store(store, truth) if truth is not None else {}
+        # Who made the planes knows what should be seen: the simulated dish, or the recording.
+        scores = score_store(store, core.truth) if hasattr(core, "truth") else {}
     result = summary(report, scores)
     if as_json:
         print_json(result)
@@ -151,7 +150,10 @@ def open_microscope(
         )
     from pymmcore_plus import CMMCorePlus
 
+    from livestain.live.leaving import leave_quietly
+
     real = CMMCorePlus()
+    leave_quietly(real)
     try:
         real.loadSystemConfiguration(config)
     except Exception as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
 from livestain.errors import BundleError, MicroscopeError, SequenceError, StoreError
-from livestain.live.truth import check_recording
+from livestain.live.replay import ReplaySource
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
@@ -185,7 +185,7 @@ def plan_run(
         t_interval_s=_interval(split.raw),
         channels=tuple(channels),
     )
-    check_recording(core, plan)
+    _check_recording(core, plan)
     return RunPlan(split.raw, plan, bundles, dict(lockstep))
 
 
@@ -229,6 +229,17 @@ def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) 
         "The microscope's pixel size is not calibrated (it says 0 um). Calibrate it in Micro-Manager, "
         "or give it with --pixel-size UM, or as pixel_size_um under metadata.livestain of the sequence."
     )
+
+
+def _check_recording(core: CMMCorePlus, plan: StorePlan) -> None:
+    """Refuse a plan that asks a replayed recording for planes that it does not have."""
+    source = getattr(core, "source", None)
+    if isinstance(source, ReplaySource) and (plan.n_t > source.n_t or plan.n_z > source.n_z):
+        raise SequenceError(
+            f"The sequence has {plan.n_t} time points and {plan.n_z} z-planes, the recording "
+            f"{source.path} has {source.n_t} and {source.n_z}. Shorten the sequence to what was "
+            "recorded."
+        )
 
 
 def _camera_format(core: CMMCorePlus) -> tuple[int, int, int]:

@@ -1,0 +1,59 @@
+"""``livestain export``: from a finished training to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("export")(export)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished training.")],
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder to write.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="Short name, instead of the recipe's.")
+    ] = None,
+    title: Annotated[str | None, typer.Option("--title", help="Instead of the recipe's.")] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", metavar="SPDX", help="Of the weights, instead of the recipe's."),
+    ] = None,
+    author: Annotated[
+        list[str] | None, typer.Option("--author", help="Instead of the recipe's. Repeatable.")
+    ] = None,
+    scores: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--scores",
+            metavar="FILE",
+            help="Output of livestain evaluate --json, for the card. Repeatable.",
+        ),
+    ] = None,
+    onnx: Annotated[bool, typer.Option(help="Write weights.onnx too.")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
+    ] = False,
+) -> None:
+    """Write a training's averaged weights as a bundle: a bioimage.io model that stains live."""
+    from livestain.training import export_run
+
+    bundle = export_run(
+        run,
+        out,
+        name=name,
+        title=title,
+        licence=licence,
+        authors=author or (),
+        scores=scores or (),
+        onnx=onnx,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{bundle.name} ({bundle.licence}): {bundle.path}")
