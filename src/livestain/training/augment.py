@@ -95,4 +95,5 @@ def _uniform(like: torch.Tensor) -> torch.Tensor:
 def _log_uniform(like: torch.Tensor, limits: tuple[float, float]) -> torch.Tensor:
     """Return one factor an image, so that doubling is as likely as halving."""
     low, high = torch.tensor(limits, device=like.device).log()
-    return (low + (high - low) * _uniform(like)).exp()
+    factor: torch.Tensor = (low + (high - low) * _uniform(like)).exp()
+    return factor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return image
 
 
-def _read_png(path: Path) -> NDArray[np.generic]:
+def _read_png(path: Path) -> NDArray[Any]:
     from PIL import Image
 
     with Image.open(path) as picture:
@@ -68,7 +68,7 @@ def _read_png(path: Path) -> NDArray[np.generic]:
         return plane.astype(plane.dtype.newbyteorder("="))
 
 
-def _read_tiff(path: Path) -> NDArray[np.generic]:
+def _read_tiff(path: Path) -> NDArray[Any]:
     import tifffile
 
     plane = np.asarray(tifffile.imread(path))

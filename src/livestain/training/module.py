@@ -52,7 +52,7 @@ def build_from_recipe(recipe: Recipe) -> nn.Module:
 def computes_in_bf16(device: torch.device) -> bool:
     """Return whether a device has bf16 arithmetic, rather than imitating it slowly."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
@@ -89,7 +89,8 @@ class StainTraining(LightningModule):
         super().__init__()
         self.recipe = recipe
         torch.manual_seed(recipe.seed)
-        self.network = build_from_recipe(recipe).to(memory_format=torch.channels_last)
+        network: Any = build_from_recipe(recipe)
+        self.network: nn.Module = network.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.augment = Augment(recipe.augmentation)
 
@@ -132,11 +133,12 @@ class StainTraining(LightningModule):
         """Return AdamW and its schedule, stepped every batch."""
         settings = self.recipe.optimiser
         parameters = list(self.network.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
         optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim > 1]},
-                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=settings.learning_rate,
             weight_decay=settings.weight_decay,
         )

@@ -31,7 +31,8 @@ def survey(pairs: PairSet, *, crop: int) -> ReferenceStatistics:
         If an image cannot be used, shapes differ within a pair, a plane is smaller than a crop, or a
         target is constant.
     """
-    means, stds = [], []
+    means: list[float] = []
+    stds: list[float] = []
     for pair in pairs.pairs:
         source, target = pairs.read(pair)
         height, width = source.shape[1:]
@@ -46,8 +47,8 @@ def survey(pairs: PairSet, *, crop: int) -> ReferenceStatistics:
                     f"A target plane of {pair.name} in movie {pair.movie} is constant (all "
                     f"{plane.flat[0]}), so there is nothing to learn from it. Remove the pair."
                 )
-        means.extend(plane.mean() for plane in source)
-        stds.extend(plane.std() for plane in source)
+        means.extend(float(plane.mean()) for plane in source)
+        stds.extend(float(plane.std()) for plane in source)
     return ReferenceStatistics(
         planes=len(means),
         mean=float(np.mean(means)),

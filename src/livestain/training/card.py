@@ -1,0 +1,136 @@
+"""The model's card: what it was made from, how, how good it is, and what it is not for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livestain.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from livestain.training.run_folder import RunFolder
+
+__all__ = ["read_scores", "write_card"]
+
+
+def read_scores(paths: Sequence[Path | str]) -> list[dict[str, Any]]:
+    """Read what `livestain evaluate --json` printed: one JSON object as the last line of a file.
+
+    Raises
+    ------
+    DataError
+        If a file is missing or is something else.
+    """
+    found = []
+    for path in map(Path, paths):
+        try:
+            scores = json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
+            found.append({"by_movie": dict(scores["by_movie"]), "bundle": str(scores["bundle"])})
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise DataError(
+                f"{path} holds no scores. Expected the output of `livestain evaluate … --json`."
+            ) from error
+    return found
+
+
+def write_card(
+    run: RunFolder, *, title: str, licence: str, scores: Sequence[dict[str, Any]]
+) -> str:
+    """Return the card as Markdown.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The training.
+    title, licence : str
+        As they are in the bundle.
+    scores : sequence of dict
+        As `read_scores` returns them; movies that the scored bundle was trained on are left out.
+    """
+    recipe = run.recipe
+    target = ", ".join(item.output.name for item in recipe.targets)
+    movies = run.data["movies"]
+    low, high = recipe.pixel_size_range_um
+    lines = [
+        f"# {title}",
+        "",
+        f"Predicts {target} from {recipe.source.kind} at {recipe.pixel_size_um:g} um a pixel;",
+        f"{low:g} to {high:g} um are resampled.",
+        "",
+        "## Data",
+        "",
+        recipe.card.data or "Recorded by whoever trained this model.",
+        "",
+        "Trained on:",
+        "",
+        "| movie | pairs | SHA-256 of its pixels |",
+        "|---|---|---|",
+        *(f"| {name} | {facts['pairs']} | `{facts['sha256']}` |" for name, facts in movies.items()),
+        "",
+        "## Licence",
+        "",
+        f"{licence}.",
+        "",
+        "## Scores on held-out movies",
+        "",
+        *_score_lines(scores),
+        "",
+        "## Limits",
+        "",
+        recipe.card.limits or "Not validated beyond the scores above.",
+        "",
+        "## How it was made",
+        "",
+        *_made_lines(run),
+        "",
+        "The test tensors and the picture come from livestain's simulated dish, not from the training data.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _score_lines(scores: Sequence[dict[str, Any]]) -> list[str]:
+    rows = []
+    for item in scores:
+        for name, movie in item["by_movie"].items():
+            if movie["trained_on"]:
+                continue
+            interval, control, gain = (
+                f"{movie[key][0]:.3f} to {movie[key][1]:.3f}"
+                for key in ("interval", "control_interval", "gain_interval")
+            )
+            rows.append(
+                f"| {name} | {movie['n']} ({movie['frames']}) | {movie['pearson']:.3f} ({interval}) | "
+                f"{movie['control']:.3f} ({control}) | "
+                f"{movie['pearson'] - movie['control']:+.3f} ({gain}) |"
+            )
+    if not rows:
+        return ["None given: how well it does on cells it has not seen is not known."]
+    return [
+        "Pearson correlation with the real fluorescence, mean over images; each movie was scored by a model",
+        "of the same recipe that had not seen that movie, and no score chose anything of the recipe,",
+        "the number of steps or the checkpoint. In brackets: 95 % bootstrap intervals over the frames of",
+        "that movie, which say nothing of the spread between movies. Control, without learning:",
+        "|brightfield - median|, blurred by 6 pixels.",
+        "",
+        "| movie | images (frames) | Pearson | control | gain |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _made_lines(run: RunFolder) -> list[str]:
+    finished = run.finished
+    versions = ", ".join(f"{name} {version}" for name, version in finished["versions"].items())
+    commit = finished.get("commit")
+    where = f"{finished['device']}, threads: {finished['threads']}"
+    return [
+        f"- Recipe: recipe.yaml in this folder (`{run.recipe.name}`), {finished['steps']} steps, the running",
+        f"  average of the weights; {finished['seconds'] / 60:.1f} minutes ({where}).",
+        f"- Code: {f'livestain at commit `{commit}`' if commit else 'an installed livestain'}; {versions}.",
+        "- Again: `livestain train recipe.yaml --data DIR --out RUN`, then",
+        "  `livestain export RUN --out BUNDLE`.",
+    ]

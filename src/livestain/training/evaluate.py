@@ -1,0 +1,291 @@
+"""Scores of a bundle on recorded pairs, by the same path as live, beside the no-learning control."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from livestain.bundle.read import Bundle, read_bundle
+from livestain.errors import DataError, SettingsError
+from livestain.inference import Stainer
+from livestain.metrics import no_learning_control, pearson
+from livestain.training.find import find_pairs
+from livestain.training.pairs import PairSpec
+from livestain.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from livestain.training.pairs import Movie, PairSet
+
+__all__ = ["Evaluation", "MovieScore", "evaluate_bundle", "frame_bootstrap"]
+
+_RESAMPLINGS = 2000
+
+Interval = tuple[float, float]
+"""From the 2.5th to the 97.5th percentile."""
+
+
+@dataclass(frozen=True)
+class MovieScore:
+    """How like the truth the predictions of one movie are.
+
+    Attributes
+    ----------
+    pearson, control : float
+        Means over the movie's images, of the prediction and of the no-learning control.
+    n, frames : int
+        Images, and frames they come from: crops of one frame are not independent.
+    interval, control_interval, gain_interval : (float, float)
+        95 % bootstrap intervals over frames, of `pearson`, `control` and their difference.
+    trained_on : bool
+        Whether the bundle's recipe names a movie like this: then the score says little.
+    """
+
+    pearson: float
+    control: float
+    n: int
+    frames: int
+    interval: Interval
+    control_interval: Interval
+    gain_interval: Interval
+    trained_on: bool
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one bundle on some movies.
+
+    Attributes
+    ----------
+    pearson, control : float
+        Mean over movies of the mean over images, of the prediction and of the no-learning control.
+    interval, control_interval, gain_interval : (float, float)
+        95 % bootstrap intervals over frames, within the movies.
+    by_movie : dict of str to MovieScore
+    output : str
+        The bundle's output that was compared.
+    bundle, bundle_sha256 : str
+        Which bundle.
+    data_sha256 : dict of str to str
+        Hash of the pixels of each movie.
+    device, backend : str
+        What computed.
+    """
+
+    pearson: float
+    control: float
+    interval: Interval
+    control_interval: Interval
+    gain_interval: Interval
+    by_movie: dict[str, MovieScore]
+    output: str
+    bundle: str
+    bundle_sha256: str
+    device: str
+    backend: str
+    data_sha256: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the scores as plain JSON types."""
+        return asdict(self)
+
+
+def evaluate_bundle(
+    bundle: Bundle | Path | str,
+    data: Path | str,
+    *,
+    movies: Iterable[str] | None = None,
+    output: str | None = None,
+    device: str = "auto",
+    pixel_size_um: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Compare a bundle's predictions with recorded fluorescence.
+
+    Parameters
+    ----------
+    bundle : Bundle, Path or str
+        The model, or its folder.
+    data : Path or str
+        Folder of movies; see `livestain.training.find_pairs`. The channels are those that the bundle
+        was trained on.
+    movies : names, optional
+        These alone.
+    output : str, optional
+        The output to compare; the first where left out.
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    pixel_size_um : float, optional
+        Of the data, where it is not the bundle's: planes are resampled as live.
+    progress : callable, optional
+        Called with the number of images done and of all.
+
+    Raises
+    ------
+    DataError
+        If the data cannot be used.
+    BundleError
+        If the bundle is damaged, or does not take that pixel size.
+    SettingsError
+        If the bundle has no such output.
+    """
+    if not isinstance(bundle, Bundle):
+        bundle = read_bundle(bundle)
+    recipe = _recipe_of(bundle)
+    spec, place = _what_to_compare(bundle, recipe, output, pixel_size_um)
+    with (
+        find_pairs(data, spec) as found,
+        Stainer(bundle, device=device, pixel_size_um=pixel_size_um) as stainer,
+    ):
+        chosen = found.select(movies)
+        done = 0
+
+        def tick() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(done, len(chosen.pairs))
+
+        tables = {
+            movie.name: _score_images(movie, chosen, stainer, place, tick)
+            for movie in chosen.movies
+        }
+        trained = set(recipe.movies or ()) if recipe is not None else set()
+        rng = np.random.default_rng(0)
+        resampled = {}
+        by_movie = {}
+        for movie in chosen.movies:
+            table = tables[movie.name]
+            frames = [pair.frame for pair in movie.pairs]
+            means = frame_bootstrap(table, frames, rng)
+            resampled[movie.name] = means
+            by_movie[movie.name] = MovieScore(
+                pearson=float(table[:, 0].mean()),
+                control=float(table[:, 1].mean()),
+                n=len(table),
+                frames=len(set(frames)),
+                trained_on=movie.name in trained,
+                **_intervals(means),
+            )
+        overall = np.mean([table.mean(axis=0) for table in tables.values()], axis=0)
+        return Evaluation(
+            pearson=float(overall[0]),
+            control=float(overall[1]),
+            **_intervals(np.mean(list(resampled.values()), axis=0)),
+            by_movie=by_movie,
+            output=bundle.description.outputs[place].name,
+            bundle=bundle.name,
+            bundle_sha256=bundle.sha256,
+            device=stainer.device,
+            backend=stainer.backend,
+            data_sha256=chosen.sha256(),
+        )
+
+
+def _recipe_of(bundle: Bundle) -> Recipe | None:
+    """Return the recipe that travels with a bundle; None if it has none that we can read."""
+    if "recipe.yaml" not in bundle.files:
+        return None
+    try:
+        return Recipe.from_yaml(bundle.path / "recipe.yaml")
+    except SettingsError:
+        # A bundle made by other means may carry a recipe of its own kind, which only loses the names of
+        # channels and training movies.
+        return None
+
+
+def _what_to_compare(
+    bundle: Bundle, recipe: Recipe | None, output: str | None, pixel_size_um: float | None
+) -> tuple[PairSpec, int]:
+    """Return which planes make a pair, and the place of the output."""
+    description = bundle.description
+    names = [channel.name for channel in description.outputs]
+    if output is not None and output not in names:
+        raise SettingsError(
+            f"The bundle {bundle.name} has no output {output!r}; it has: {', '.join(names)}."
+        )
+    place = 0 if output is None else names.index(output)
+    source: str = description.input.kind
+    target = names[place]
+    if recipe is not None:
+        source = recipe.source.channel
+        of_output = {item.output.name: item.channel for item in recipe.targets}
+        target = of_output.get(target, target)
+    spec = PairSpec(
+        asker=f"the bundle {bundle.name}",
+        source=source,
+        targets=(target,),
+        window=description.input.window,
+        pixel_size_um=pixel_size_um or description.input.pixel_size_um,
+    )
+    return spec, place
+
+
+def _score_images(
+    movie: Movie, pairs: PairSet, stainer: Stainer, place: int, tick: Callable[[], None]
+) -> NDArray[np.float64]:
+    """Return Pearson of prediction and of control, (images, 2)."""
+    rows = []
+    for pair in movie.pairs:
+        source, (target,) = pairs.read(pair)
+        if target.min() == target.max():
+            raise DataError(
+                f"The target of {pair.name} in movie {movie.name} is constant (all {target.flat[0]}), so "
+                "nothing can be compared with it. Remove the pair."
+            )
+        predicted = stainer.stain(source)[place]
+        control = no_learning_control(source[len(source) // 2])
+        rows.append((pearson(predicted, target), pearson(control, target)))
+        tick()
+    return np.array(rows, dtype=np.float64)
+
+
+def frame_bootstrap(
+    values: NDArray[np.float64], frames: Sequence[str], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return means over images with whole frames drawn anew, with replacement.
+
+    Parameters
+    ----------
+    values : array of float, (images, columns)
+    frames : sequence of str
+        The frame of each image.
+    rng : Generator
+        Draws.
+
+    Returns
+    -------
+    array of float, (resamplings, columns)
+    """
+    _, member = np.unique(np.asarray(frames), return_inverse=True)
+    count = np.bincount(member)
+    sums = np.stack([np.bincount(member, weights=column) for column in values.T], axis=1)
+    drawn = rng.integers(len(count), size=(_RESAMPLINGS, len(count)))
+    means: NDArray[np.float64] = sums[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
+    return means
+
+
+class _Intervals(TypedDict):
+    interval: Interval
+    control_interval: Interval
+    gain_interval: Interval
+
+
+def _intervals(means: NDArray[np.float64]) -> _Intervals:
+    """Return the intervals of prediction, control and gain from resampled means (n, 2)."""
+
+    def interval(column: NDArray[np.float64]) -> Interval:
+        low, high = np.percentile(column, (2.5, 97.5))
+        return float(low), float(high)
+
+    return {
+        "interval": interval(means[:, 0]),
+        "control_interval": interval(means[:, 1]),
+        "gain_interval": interval(means[:, 0] - means[:, 1]),
+    }
