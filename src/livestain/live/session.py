@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from psygnal import Signal
 
 from livestain._version import __version__
 from livestain.errors import StoreError
+from livestain.live.buffer import burst_buffer
 from livestain.live.plan import RunPlan, check_room, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Latency, Progress, RunReport, Stained
@@ -21,7 +21,7 @@ from livestain.live.virtual import split_sequence
 from livestain.planes import PlaneIndex
 from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.protocol import ChannelModel, WorkerSetup
-from livestain.store import Journal, create_store, finalise, journal_path, store_status
+from livestain.store import Journal, check_place, create_store, finalise, journal_path, store_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -260,28 +260,13 @@ class Session:
                 f"The output {self.out} does not end in .ome.zarr; give for example "
                 f"{self.out.with_suffix('')}.ome.zarr."
             )
+        check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
         with ExitStack() as stack:
-            store = create_store(
-                self.out, plan.store, overwrite=self._overwrite, attributes=self._provenance()
-            )
-            stack.callback(store.close)
-            # A run that never began leaves nothing behind.
-            stack.callback(_remove_store, self.out)
-            journal = Journal(journal_path(self.out))
-            stack.callback(journal.close)
-            journal.append("started", livestain=__version__)
-            recorder = Recorder(
-                store,
-                journal,
-                max_bytes=self._max_bytes,
-                on_committed=self._on_committed,
-                on_error=self._fail,
-            )
-            stack.callback(recorder.close)
             host = WorkerHost(
                 WorkerSetup(
-                    store=str(self.out.absolute()),
+                    shape=(plan.store.height, plan.store.width),
+                    pixel_size_um=plan.store.pixel_size_um,
                     models=tuple(
                         ChannelModel(c=c, bundle=str(bundle.path), output=output)
                         for c, (bundle, output) in plan.bundles.items()
@@ -295,8 +280,25 @@ class Session:
                 settings=self._host_settings,
             )
             stack.callback(host.close)
-            self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
+            # Before the store: a model that cannot work must not cost a store that was to be replaced.
             ready = host.start()
+            store = create_store(
+                self.out, plan.store, overwrite=self._overwrite, attributes=self._provenance()
+            )
+            stack.callback(store.close)
+            journal = Journal(journal_path(self.out))
+            stack.callback(journal.close)
+            journal.append("started", livestain=__version__)
+            journal.append("worker", pid=ready["pid"], models=ready["models"])
+            recorder = Recorder(
+                store,
+                journal,
+                max_bytes=self._max_bytes,
+                on_committed=self._on_committed,
+                on_error=self._fail,
+            )
+            host.open(str(store.path))
+            self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
             self._ready_models = [
                 {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
             ]
@@ -343,7 +345,8 @@ class Session:
         _connect_direct(signal, self._on_frame)
         try:
             if not self._cancelled.is_set():
-                self.core.mda.run(self.plan.sequence)
+                with burst_buffer(self.core, self.plan.sequence):
+                    self.core.mda.run(self.plan.sequence)
         except Exception as error:
             self._fail(error)
         finally:
@@ -399,6 +402,10 @@ class Session:
     def _on_worker(self, kind: str, message: dict[str, Any]) -> None:
         """Take what the worker reports; on the host's thread."""
         fields = {key: value for key, value in message.items() if key != "kind"}
+        if self._store is None:  # it started, or died, before there was a journal
+            if kind == "fault":
+                self._notes.append(str(message["why"]))
+            return
         match kind:
             case "stained":
                 index = PlaneIndex(*message["index"])
@@ -551,9 +558,3 @@ def _system_state(core: CMMCorePlus) -> Any:
     from pymmcore_plus.metadata.serialize import json_dumps
 
     return json.loads(json_dumps(summary_metadata(core)))
-
-
-def _remove_store(path: Path) -> None:
-    """Remove a store that this session has just made and that holds no plane."""
-    shutil.rmtree(path, ignore_errors=True)
-    journal_path(path).unlink(missing_ok=True)
