@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from livestain.planes import PlaneIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture
@@ -30,8 +36,48 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
 
 
+@pytest.fixture(scope="session")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that gives a bundle of `make_bundle`'s arguments, made once a session."""
+    folder = tmp_path_factory.mktemp("bundles-of")
+
+    @functools.cache
+    def make(**arguments: object) -> Path:
+        # Those of one output lie together, so that a test can put them on the search path alone.
+        words = "-".join(f"{k}-{v}" for k, v in sorted(arguments.items()))
+        name = re.sub("[^a-z0-9-]+", "-", words or "tiny")
+        return make_bundle(folder / str(arguments.get("output", "any")) / name, **arguments)
+
+    return make
+
+
+@pytest.fixture
+def png_movie(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes brightfield/ and mitochondria/ of random 8-bit PNG files."""
+    from PIL import Image
+
+    def write(t: int = 4, shape: tuple[int, int] = (64, 72), name: str = "movie") -> Path:
+        rng = np.random.default_rng(7)
+        for channel in ("brightfield", "mitochondria"):
+            folder = tmp_path / name / channel
+            folder.mkdir(parents=True)
+            for n in range(t):
+                image = rng.integers(0, 256, shape, np.uint8)
+                Image.fromarray(image).save(folder / f"t{n:03d}.png")
+        return tmp_path / name
+
+    return write
+
+
 def make_bundle(
-    folder: Path, *, width: int = 4, depth: int = 2, z: int = 1, **spec: object
+    folder: Path,
+    *,
+    width: int = 4,
+    depth: int = 2,
+    z: int = 1,
+    future: int = 0,
+    output: str = "mitochondria",
+    **spec: object,
 ) -> Path:
     """Write a bundle of a 2-D U-Net with random weights; `spec` goes into its input."""
     import torch
@@ -46,7 +92,8 @@ def make_bundle(
     )
     from livestain.networks import build_network
 
-    kwargs = {"in_channels": z, "width": width, "depth": depth}
+    planes = z * (1 + future)
+    kwargs = {"in_channels": planes, "width": width, "depth": depth}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = build_network("unet2d", **kwargs)
@@ -54,7 +101,7 @@ def make_bundle(
         "kind": "brightfield",
         "pixel_size_um": 0.1,
         "pixel_size_range_um": (0.09, 0.12),
-        "window": WindowSpec(z=z),
+        "window": WindowSpec(z=z, future=future),
         "z_step_um": 0.5 if z > 1 else None,
         **spec,
     }
@@ -65,7 +112,7 @@ def make_bundle(
             input=InputSpec.model_validate(inputs),
             outputs=(
                 OutputChannel(
-                    name="mitochondria", unit="sd", scale=0.001, offset=-20.0, display=(-1.0, 3.0)
+                    name=output, unit="sd", scale=0.001, offset=-20.0, display=(-1.0, 3.0)
                 ),
             ),
             network=NetworkSpec(name="unet2d", kwargs=kwargs),
@@ -74,7 +121,7 @@ def make_bundle(
         title="A tiny network for tests",
         licence="BSD-3-Clause",
         card="# Tiny\n\nRandom weights, for tests.\n",
-        test_input=np.random.default_rng(0).integers(0, 4000, (z, 64, 64), np.uint16),
+        test_input=np.random.default_rng(0).integers(0, 4000, (planes, 64, 64), np.uint16),
         onnx=False,
     )
     return folder

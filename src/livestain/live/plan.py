@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
@@ -84,11 +85,11 @@ def plan_run(
         )
     height, width, bits = _camera_format(core)
     events = list(split.raw)
-    raw_planned = _planned_by_channel(events)
+    raw_names = [c.config for c in split.raw.channels] or ["camera"]
+    raw_planned = _planned_by_channel(events, raw_names)
     if not raw_planned:
         raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
     _check_presets(core, split.raw)
-    raw_names = [c.config for c in split.raw.channels] or ["camera"]
     if repeated := [n for n in raw_names + names if (raw_names + names).count(n) > 1]:
         raise SequenceError(
             f"Two channels of the sequence are called {repeated[0]!r}; in the store each channel "
@@ -129,11 +130,23 @@ def plan_run(
             )
         bundle = _bundle_of(virtual, models.get(virtual.name), kind, pixel)
         output = _output_of(virtual, bundle)
-        check_fit(bundle.description, kind=kind, pixel_size_um=pixel, n_z=n_z, z_step_um=z_step)
+        check_fit(
+            bundle.description,
+            kind=kind,
+            pixel_size_um=pixel,
+            # Of the source alone: another channel's stack is of no use to the model.
+            n_z=len({z for _, z in raw_planned[source_c]}),
+            z_step_um=z_step,
+        )
         window_plan = WindowPlan.model_validate(
             bundle.description.input.window.model_dump(exclude={"depth"})
         )
         window = window_plan.window()
+        if window.needs_stack and z_step is None:
+            raise SequenceError(
+                f"{bundle.name} looks at several depths, {bundle.description.input.z_step_um:g} um apart, "
+                "and the sequence's planes are not evenly spaced. Give a z_plan with one step."
+            )
         if virtual.settings.lag == "lockstep" and window.future:
             raise SequenceError(
                 f"{bundle.name} needs {window.future} later time points to predict one, so "
@@ -279,11 +292,32 @@ def _check_presets(core: CMMCorePlus, sequence: useq.MDASequence) -> None:
             )
 
 
-def _planned_by_channel(events: Iterable[useq.MDAEvent]) -> dict[int, set[tuple[int, int]]]:
+def _planned_by_channel(
+    events: Iterable[useq.MDAEvent], names: list[str]
+) -> dict[int, set[tuple[int, int]]]:
+    """Return the (t, z) of the images of each channel; each image needs a place of its own."""
     planned: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for event in events:
-        if event.action is None or event.action.type == "acquire_image":
-            planned[event.index.get("c", 0)].add((event.index.get("t", 0), event.index.get("z", 0)))
+        if event.action is not None and event.action.type != "acquire_image":
+            continue
+        c = event.index.get("c", 0)
+        if event.index.get("p") or event.index.get("g"):
+            raise SequenceError(
+                "The sequence visits several positions; a store holds one position. Run one sequence "
+                "for each position, each with its own --out."
+            )
+        if event.channel is not None and names[c : c + 1] != [event.channel.config]:
+            raise SequenceError(
+                f"A position of the sequence has channels of its own ({event.channel.config}); give "
+                "all channels to the sequence itself."
+            )
+        place = event.index.get("t", 0), event.index.get("z", 0)
+        if place in planned[c]:
+            raise SequenceError(
+                f"The sequence takes two images of channel {names[c]!r} at t {place[0]}, z {place[1]}, "
+                "and there is one place for it. Leave out the position's own time or grid plan."
+            )
+        planned[c].add(place)
     return planned
 
 
@@ -353,8 +387,11 @@ def _output_of(virtual: VirtualChannel, bundle: Bundle) -> str:
 
 
 def _z_step(sequence: useq.MDASequence) -> float | None:
-    depths = list(sequence.z_plan) if sequence.z_plan is not None else []
-    return abs(float(depths[1]) - float(depths[0])) if len(depths) > 1 else None
+    """Return the micrometres between planes; None where there is one plane, or they are uneven."""
+    plans = [sequence.z_plan, *(p.sequence.z_plan for p in sequence.stage_positions if p.sequence)]
+    depths = next((sorted(map(float, plan)) for plan in plans if plan is not None), [])
+    steps = [b - a for a, b in pairwise(depths)]
+    return steps[0] if steps and max(steps) - min(steps) < 1e-3 * steps[0] else None
 
 
 def _interval(sequence: useq.MDASequence) -> float | None:

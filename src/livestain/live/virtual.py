@@ -184,12 +184,7 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
 
 
 def _check_axes(sequence: useq.MDASequence) -> None:
-    sizes: dict[str, Any] = {str(k): v for k, v in sequence.sizes.items()}
-    if len(sequence.stage_positions) > 1 or sequence.grid_plan is not None or sizes.get("g", 0) > 1:
-        raise SequenceError(
-            "The sequence visits several positions; a store holds one position. Run one sequence "
-            "for each position, each with its own --out."
-        )
+    # First of all: useq cannot even say the sizes of a sequence without an end.
     for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
         if isinstance(phase, useq.TIntervalDuration) and not (
             phase.interval.total_seconds() and phase.duration
@@ -198,3 +193,9 @@ def _check_axes(sequence: useq.MDASequence) -> None:
                 "The time plan has no end that can be counted (interval 0, or no duration), so its "
                 "number of time points is not known beforehand. Give loops, or an interval above 0."
             )
+    sizes: dict[str, Any] = {str(k): v for k, v in sequence.sizes.items()}
+    if len(sequence.stage_positions) > 1 or sequence.grid_plan is not None or sizes.get("g", 0) > 1:
+        raise SequenceError(
+            "The sequence visits several positions; a store holds one position. Run one sequence "
+            "for each position, each with its own --out."
+        )
