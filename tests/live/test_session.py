@@ -169,9 +169,12 @@ def test_a_hanging_worker_is_replaced(core, tiny_bundle, tmp_path):
     assert any("hung" in why for why in faults)
 
 
-def test_a_plane_on_which_the_worker_dies_twice_is_impossible(core, tiny_bundle, tmp_path):
+def test_a_plane_on_which_the_worker_dies_twice_is_impossible(bundle_of, tmp_path):
+    # Slow enough, at some hundred milliseconds a plane, that the worker dies with the plane in hand.
+    slow = bundle_of(width=24, depth=3)
+    core = simulated_core(5, shape=(512, 512))
     out = tmp_path / "run.ome.zarr"
-    session = Session(core, a_sequence(t=3, z=1), out, models={"mitochondria": str(tiny_bundle)})
+    session = Session(core, a_sequence(t=3, z=1), out, models={"mitochondria": str(slow)})
     poison = [0, 1, 2, 0]
 
     def die_on_it(kind, message, report=session._on_worker):

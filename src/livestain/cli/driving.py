@@ -118,6 +118,8 @@ class LatestPicture:
                 self._news.notify()
 
     def _draw(self) -> None:
+        from livestain.monitor.latest import draw_latest
+
         drawn = None
         while True:
             with self._news:
@@ -127,32 +129,9 @@ class LatestPicture:
                     self._news.wait()
                 drawn = self._newest
             try:
-                self._draw_one(drawn)
+                draw_latest(self._session.out, drawn.index, self._path)
             except Exception as error:
                 self.error = self.error or error
-
-    def _draw_one(self, stained: Any) -> None:
-        from livestain.pictures import Panel, draw_panels, overlay, save_atomically, stretched
-        from livestain.store import open_store
-
-        index = stained.index
-        with open_store(self._session.out) as store:
-            plan = store.plan
-            channel = plan.channels[index.c]
-            assert channel.virtual is not None  # noqa: S101 - only virtual planes are stained
-            grey = stretched(store.read(index.at(c=plan.c_of(channel.virtual.source))))
-            predicted = stretched(store.read_decoded(index), 50.0, 99.8)
-        panels = [
-            Panel(channel.virtual.source, grey),
-            Panel(f"{channel.name} (predicted)", predicted),
-            Panel("overlay", overlay(grey, predicted, channel.color)),
-        ]
-        picture = draw_panels(
-            [panels],
-            pixel_size_um=plan.pixel_size_um,
-            caption=f"t {index.t}, z {index.z}: predicted by {channel.virtual.bundle}, not measured",
-        )
-        save_atomically(picture, self._path)
 
     def close(self) -> None:
         """Draw what is newest and end the thread."""

@@ -1,1 +1,1 @@
-"""The room of the web page; it reads the store and nothing else."""
+"""What looks at a run while it goes on; it reads the store and nothing else."""

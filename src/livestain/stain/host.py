@@ -196,6 +196,11 @@ class WorkerHost:
             assert self._state.ready is not None  # noqa: S101
             return self._state.ready
 
+    def open(self, store: str) -> None:
+        """Tell the warm worker which store to work on; it exists now."""
+        self._setup = self._setup.model_copy(update={"store": store})
+        self._post({"kind": "open", "store": store})
+
     def announce(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Tell the worker that a raw plane is in the store; never blocks.
 

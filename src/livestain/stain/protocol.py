@@ -34,8 +34,14 @@ class ChannelModel(Settings):
 class WorkerSetup(Settings):
     """All that a worker needs to know before it can find out what is owed."""
 
-    store: str
-    """Path of the store, which exists already."""
+    store: str | None = None
+    """Path of the store; None: the message `open` will name it, once the models are warm."""
+
+    shape: tuple[int, int]
+    """Height and width of a plane, pixels."""
+
+    pixel_size_um: float
+    """Of the microscope, micrometres."""
 
     models: tuple[ChannelModel, ...] = ()
     """Models by channel; none: the worker only writes pyramid levels."""

@@ -77,8 +77,11 @@ class Worker:
             stack.enter_context(contextlib.suppress(BrokenPipeError, ConnectionError, EOFError))
             stack.callback(self._connection.close)
             try:
-                setup = WorkerSetup.parse(self._wait_for_setup(), where="worker setup")
-                self._open(setup, stack)
+                setup = WorkerSetup.parse(self._wait_for("setup")["setup"], where="worker setup")
+                self._warm(setup, stack)
+                # Only a worker that can work lets the session touch the disk.
+                path = setup.store or self._wait_for("open")["store"]
+                self._open(path, setup, stack)
             except LivestainError as error:
                 send(self._connection, "refused", error=type(error).__name__, why=str(error))
                 return
@@ -101,21 +104,32 @@ class Worker:
                 # The main thread may be deep in a slow prediction, or stuck for good.
                 threading.Timer(ORPHAN_LIMIT_S, os._exit, args=(3,)).start()
 
-    def _wait_for_setup(self) -> dict[str, Any]:
-        with self._news:
-            self._news.wait_for(lambda: self._inbox or self._leaving)
-            if not self._inbox:
+    def _wait_for(self, kind: str) -> dict[str, Any]:
+        """Wait for one message of a kind; pings are answered meanwhile."""
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._inbox or self._leaving)
+                if not self._inbox:
+                    raise _StopError
+                message = self._inbox.popleft()
+            if message["kind"] == kind:
+                return message
+            if message["kind"] == "stop":
                 raise _StopError
-            message = self._inbox.popleft()
-        return dict(message["setup"])
+            if message["kind"] == "ping":
+                send(self._connection, "pong")
 
-    def _open(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
+    def _open(self, path: str, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
         from livestain.store import level_shapes, open_store
 
+        self._store = stack.enter_context(open_store(path, mode="r+"))
+        self._has_levels = len(level_shapes(*setup.shape)) > 1
+        self._backlog = Backlog(self._store.plan, (PlaneIndex(*index) for index in setup.excluded))
+        self._scan()
+
+    def _warm(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
+        """Load the models and predict once with each, so that the first plane is as fast as the last."""
         began = time.perf_counter()
-        self._store = stack.enter_context(open_store(setup.store, mode="r+"))
-        plan = self._store.plan
-        self._has_levels = len(level_shapes(plan.height, plan.width)) > 1
         warm_ms = 0.0
         if setup.models:
             from livestain.bundle import read_bundle
@@ -128,19 +142,17 @@ class Worker:
                         Stainer(
                             read_bundle(model.bundle),
                             device=setup.device,
-                            pixel_size_um=plan.pixel_size_um,
+                            pixel_size_um=setup.pixel_size_um,
                             threads=setup.threads,
                         )
                     )
-                    stainer.warm_up((plan.height, plan.width))
+                    stainer.warm_up(setup.shape)
                     warm = time.perf_counter()
-                    stainer.warm_up((plan.height, plan.width))
+                    stainer.warm_up(setup.shape)
                     warm_ms = max(warm_ms, (time.perf_counter() - warm) * 1e3)
                     self._stainers[model.bundle] = stainer
                 names = [output.name for output in stainer.bundle.description.outputs]
                 self._by_channel[model.c] = (stainer, names.index(model.output))
-        self._backlog = Backlog(plan, (PlaneIndex(*index) for index in setup.excluded))
-        self._scan()
         send(
             self._connection,
             "ready",
@@ -299,7 +311,7 @@ def main() -> None:
     if isinstance(address, list):  # JSON has no tuples, a TCP address is one
         address = tuple(address)
     connection = Client(address, authkey=bytes.fromhex(hello["key"]))
-    Worker(connection, exit_when_orphaned=True).run()  # type: ignore[arg-type]
+    Worker(connection, exit_when_orphaned=True).run()
     sys.stdout.flush()
     sys.stderr.flush()
     # Leave at once: nothing is unwritten, and tearing torch and tensorstore down can take seconds.

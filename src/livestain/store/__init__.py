@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from livestain.store.closing import finalise
-    from livestain.store.create import create_store
+    from livestain.store.create import check_place, create_store
     from livestain.store.encoding import decode, encode
     from livestain.store.future import WriteFuture
     from livestain.store.journal import Journal, journal_path, read_journal
@@ -37,6 +37,7 @@ __all__ = [
     "VirtualPlan",
     "WindowPlan",
     "WriteFuture",
+    "check_place",
     "create_store",
     "decode",
     "encode",
@@ -60,6 +61,7 @@ _HOMES = {
     "VirtualPlan": "plan",
     "WindowPlan": "plan",
     "WriteFuture": "future",
+    "check_place": "create",
     "create_store": "create",
     "decode": "encoding",
     "encode": "encoding",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from livestain.store.plan import StorePlan
 
-__all__ = ["create_store"]
+__all__ = ["check_place", "create_store"]
 
 
 def create_store(
@@ -58,7 +58,7 @@ def create_store(
     """
     path = Path(path).resolve()
     refuse_reserved(attributes or {}, path)
-    _refuse_what_is_there(path, overwrite=overwrite)
+    check_place(path, overwrite=overwrite)
     building = path.with_name(f".{path.name}.{os.getpid()}.creating")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,15 @@ def create_store(
     return open_store(path, mode="r+")
 
 
-def _refuse_what_is_there(path: Path, *, overwrite: bool) -> None:
+def check_place(path: Path | str, *, overwrite: bool) -> None:
+    """Refuse a place where a store may not be created; touches nothing.
+
+    Raises
+    ------
+    StoreError
+        If there is something already, and it is not a livestain store that may be replaced.
+    """
+    path = Path(path).resolve()
     journal = journal_path(path)
     if path.exists():
         if not overwrite:
