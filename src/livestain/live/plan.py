@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from livestain.bundle import Bundle
 
-__all__ = ["RunPlan", "check_room", "pixel_size_of", "plan_run"]
+__all__ = ["RunPlan", "check_recording_stays", "check_room", "pixel_size_of", "plan_run"]
 
 _MAGENTA = "FF00FF"
 
@@ -219,6 +219,22 @@ def check_room(out: Path, plan: StorePlan) -> None:
         raise StoreError(
             f"The run may need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB free. "
             "Make room, shorten the sequence, or choose another --out."
+        )
+
+
+def check_recording_stays(core: CMMCorePlus, out: Path) -> None:
+    """Refuse to write over the recording that the camera shows.
+
+    Raises
+    ------
+    StoreError
+        If the output is the recording's own place.
+    """
+    source = getattr(core, "source", None)
+    if isinstance(source, ReplaySource) and source.path.resolve() == out.resolve():
+        raise StoreError(
+            f"The output {out} is the recording that --replay shows; the run would replace what it "
+            "is made from. Give another --out."
         )
 
 

@@ -14,7 +14,7 @@ from psygnal import Signal
 from livestain._version import __version__
 from livestain.errors import StoreError
 from livestain.live.buffer import burst_buffer
-from livestain.live.plan import RunPlan, check_room, plan_run
+from livestain.live.plan import RunPlan, check_recording_stays, check_room, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Latency, Progress, RunReport, Stained
 from livestain.live.virtual import split_sequence
@@ -260,6 +260,7 @@ class Session:
                 f"The output {self.out} does not end in .ome.zarr; give for example "
                 f"{self.out.with_suffix('')}.ome.zarr."
             )
+        check_recording_stays(self.core, self.out)
         check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
         with ExitStack() as stack:
