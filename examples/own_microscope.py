@@ -41,4 +41,6 @@ except livestain.LivestainError as error:
 report = livestain.Session(
     core, sequence, folder / "own.ome.zarr", pixel_size_um=0.1, overwrite=True
 ).run()
-print(f"{report.planes_acquired} acquired, {report.planes_stained} stained, latency {report.latency_ms}")
+print(
+    f"{report.planes_acquired} acquired, {report.planes_stained} stained, latency {report.latency_ms}"
+)

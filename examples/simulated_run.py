@@ -1,6 +1,6 @@
 """Run a sequence on a simulated dish, stain it live, and look at the result.
 
-    python examples/simulated_run.py [FOLDER]
+python examples/simulated_run.py [FOLDER]
 """
 
 import sys
