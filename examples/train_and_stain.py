@@ -29,7 +29,7 @@ RECIPE = Path(__file__).with_name("first_recipe.yaml")
 def main(folder: Path) -> None:
     recordings = folder / "recordings"
     for seed in (101, 102, 103):
-        core = livestain.simulated_core(seed, shape=(192, 192))
+        core = livestain.simulated_core(seed)
         livestain.Session(core, PAIRS, recordings / f"dish{seed}.ome.zarr").run()
 
     # Split by movie: the dish that the score is from is not trained on.
