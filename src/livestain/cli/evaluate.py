@@ -60,10 +60,12 @@ def evaluate(
     from livestain.bundle import find_bundle
     from livestain.training import evaluate_bundle
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    model = find_bundle(bundle)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("images", total=None)
         found = evaluate_bundle(
-            find_bundle(bundle),
+            model,
             data,
             movies=movies or None,
             output=output,

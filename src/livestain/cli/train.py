@@ -79,7 +79,7 @@ def train(
     # The heavy packages only now that the recipe is known to be right.
     import torch
 
-    from livestain.training.train import train as run_training
+    from livestain.training.trainer import train as run_training
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from livestain.training.find import find_pairs
     from livestain.training.pairs import Movie, Pair, PairSet, PairSpec
     from livestain.training.recipe import Recipe, find_recipe, recipe_names
-    from livestain.training.train import train
+    from livestain.training.trainer import train
 
 __all__ = [
     "Evaluation",
@@ -46,7 +46,7 @@ _HOMES = {
     "find_pairs": "find",
     "find_recipe": "recipe",
     "recipe_names": "recipe",
-    "train": "train",
+    "train": "trainer",
 }
 
 
@@ -54,7 +54,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name from the file that holds it (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # A function may bear the name of its file (train): put it over the submodule for good.
     value = getattr(import_module(f"livestain.training.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,11 +207,7 @@ def _fit(
     ]
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=max(recipe.steps // 200, 1)))
-    with warnings.catch_warnings():
-        # Lightning recommends what does not apply: loader processes for planes that lie in memory,
-        # a GPU where none was asked for, logging less often than there are steps.
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        warnings.filterwarnings("ignore", module=r"torch\.utils\.tensorboard")
+    with _quiet_lightning():
         trainer = Trainer(
             accelerator="gpu" if where.type == "cuda" else "cpu",
             devices=[where.index] if where.type == "cuda" else 1,
@@ -237,6 +235,21 @@ def _fit(
         )
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep back advice that does not apply, such as loader processes for planes that lie in memory."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            warnings.filterwarnings("ignore", module=r"torch\.utils\.tensorboard")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Order(Sampler[int]):

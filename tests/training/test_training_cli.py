@@ -1,0 +1,150 @@
+"""The commands train, export and evaluate, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from training_cases import make_movie
+
+from livestain.cli.app import run as run_command
+from livestain.metrics import no_learning_control, pearson
+from livestain.training.images import read_image
+
+
+def command(*arguments, cwd):
+    ended = subprocess.run(
+        [sys.executable, "-c", "from livestain.cli import main; main()", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended
+
+
+@pytest.fixture
+def recipe_file(recipe_of, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(recipe_of(steps=20).to_yaml())
+    return path
+
+
+def test_from_pairs_to_scores(data, recipe_file, tmp_path):
+    told = command(
+        "train", "tiny.yaml", "--data", data, "--out", "run", "--leave-out", "movie-c", cwd=tmp_path
+    )
+    assert "livestain export run" in told.stdout
+    command("export", "run", "--out", "bundle", "--name", "mine", "--no-onnx", cwd=tmp_path)
+    ended = command("evaluate", "bundle", "--data", data, "--movies", "c", "--json", cwd=tmp_path)
+    scores = json.loads(ended.stdout.splitlines()[-1])
+    assert {
+        "pearson",
+        "control",
+        "by_movie",
+        "interval",
+        "control_interval",
+        "gain_interval",
+    } <= set(scores)
+    assert set(scores["by_movie"]) == {"c"}
+    one = scores["by_movie"]["c"]
+    assert one["n"] == 4
+    assert scores["pearson"] == pytest.approx(one["pearson"])
+    assert one["interval"][0] <= one["pearson"] <= one["interval"][1]
+    assert scores["bundle"] == "mine"
+    by_hand = [
+        pearson(
+            no_learning_control(read_image(path)),
+            read_image(data / "movie-c" / "mitochondria" / path.name),
+        )
+        for path in sorted((data / "movie-c" / "brightfield").iterdir())
+    ]
+    assert one["control"] == pytest.approx(sum(by_hand) / 4)
+
+
+def test_the_mean_is_over_movies_of_the_mean_over_images(data, recipe_file, tmp_path, capsys):
+    make_movie(data, "d", n=9, seed=4)
+    assert (
+        run_command(
+            [
+                "train",
+                str(recipe_file),
+                "--data",
+                str(data),
+                "--out",
+                str(tmp_path / "run"),
+                "--movies",
+                "a",
+                "--steps",
+                "4",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    assert (
+        run_command(["export", str(tmp_path / "run"), "--out", str(tmp_path / "b"), "--no-onnx"])
+        == 0
+    )
+    capsys.readouterr()
+    assert run_command(["evaluate", str(tmp_path / "b"), "--data", str(data), "--json"]) == 0
+    told = capsys.readouterr()
+    scores = json.loads(told.out.splitlines()[-1])
+    movies = scores["by_movie"].values()
+    assert scores["pearson"] == pytest.approx(sum(m["pearson"] for m in movies) / 4)
+    assert scores["control"] == pytest.approx(sum(m["control"] for m in movies) / 4)
+    assert "was trained on movies called a" in told.err
+    assert run_command(["evaluate", str(tmp_path / "b"), "--data", str(data)]) == 0
+    assert "mitochondria" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["train", "{recipe}", "--data", "{data}", "--out", "{tmp}/run", "--leave-out", "x"],
+            "no movie 'x'",
+        ),
+        (["train", "{recipe}", "--data", "{tmp}/none", "--out", "{tmp}/run"], "no folder"),
+        (["train", "nothing.yaml", "--data", "{data}", "--out", "{tmp}/run"], "no recipe"),
+        (["train", "{recipe}", "--data", "{data}", "--out", "{data}"], "exists"),
+        (
+            ["train", "{recipe}", "--data", "{data}", "--out", "{tmp}/run", "--device", "tpu"],
+            "'tpu'",
+        ),
+        (["export", "{tmp}", "--out", "{tmp}/b"], "no training run"),
+        (["evaluate", "{data}", "--data", "{data}"], "data"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_touches_nothing(
+    data, recipe_file, tmp_path, capsys, arguments, words
+):
+    before = sorted(tmp_path.rglob("*"))
+    filled = [a.format(recipe=recipe_file, data=data, tmp=tmp_path) for a in arguments]
+    assert run_command(filled) == 2
+    told = capsys.readouterr()
+    (line,) = told.err.splitlines()
+    assert line.startswith("livestain: ")
+    assert words in line
+    assert told.out == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.data
+def test_the_control_on_the_real_movies_is_what_was_measured(data_dir):
+    measured = {"009": 0.381, "010": 0.530, "011": 0.420}
+    for name, value in measured.items():
+        movie = data_dir / "h9c2-omp25" / f"movie-{name}"
+        scores = [
+            pearson(
+                no_learning_control(read_image(path)),
+                read_image(movie / "mitochondria" / path.name),
+            )
+            for path in sorted((movie / "brightfield").iterdir())
+        ]
+        assert sum(scores) / len(scores) == pytest.approx(value, abs=0.0006)
