@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-import livestain
+from livestain._version import __version__
 from livestain.bundle.normalisation import Normalise
 from livestain.errors import DataError
 from livestain.inference import resolve_device
@@ -141,7 +141,7 @@ def train(
         "threads": torch.get_num_threads(),
         "commit": commit_of_checkout(),
         "versions": {
-            "livestain": livestain.__version__,
+            "livestain": __version__,
             "torch": torch.__version__,
             "lightning": lightning.__version__,
             "python": platform.python_version(),
