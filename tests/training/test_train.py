@@ -82,8 +82,8 @@ def test_learns_exports_and_stains_as_its_own_validation(trained, data, tmp_path
     scores.write_text("other lines\n" + json.dumps(found.to_dict()) + "\n")
     export_run(trained, tmp_path / "bundle", onnx=False, scores=[scores], overwrite=True)
     card = (tmp_path / "bundle" / "README.md").read_text()
-    assert f"| c | 4 (4) | {found.by_movie['c'].pearson:.3f}" in card
-    assert "| a | 4 (4)" not in card  # a score on a training movie has no place there
+    assert f"| c | tiny | 4 (4) | {found.by_movie['c'].pearson:.3f}" in card
+    assert "| a | tiny" not in card  # a score on a training movie has no place there
 
 
 def test_the_same_seed_gives_the_same_weights(data, recipe_of, tmp_path):

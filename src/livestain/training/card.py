@@ -78,6 +78,7 @@ def write_card(
         "",
         *_score_lines(scores),
         "",
+        *([recipe.card.evaluation, ""] if recipe.card.evaluation else []),
         "## Limits",
         "",
         recipe.card.limits or "Not validated beyond the scores above.",
@@ -103,21 +104,21 @@ def _score_lines(scores: Sequence[dict[str, Any]]) -> list[str]:
                 for key in ("interval", "control_interval", "gain_interval")
             )
             rows.append(
-                f"| {name} | {movie['n']} ({movie['frames']}) | {movie['pearson']:.3f} ({interval}) | "
+                f"| {name} | {item['bundle']} | {movie['n']} ({movie['frames']}) | "
+                f"{movie['pearson']:.3f} ({interval}) | "
                 f"{movie['control']:.3f} ({control}) | "
                 f"{movie['pearson'] - movie['control']:+.3f} ({gain}) |"
             )
     if not rows:
         return ["None given: how well it does on cells it has not seen is not known."]
     return [
-        "Pearson correlation with the real fluorescence, mean over images; each movie was scored by a model",
-        "of the same recipe that had not seen that movie, and no score chose anything of the recipe,",
-        "the number of steps or the checkpoint. In brackets: 95 % bootstrap intervals over the frames of",
-        "that movie, which say nothing of the spread between movies. Control, without learning:",
+        "Pearson correlation with the recorded fluorescence, mean over images, each movie scored by a bundle",
+        "whose recipe does not name that movie. In brackets: 95 % bootstrap intervals over the frames of the",
+        "movie, which say nothing of the spread between movies. Control, without learning:",
         "|brightfield - median|, blurred by 6 pixels.",
         "",
-        "| movie | images (frames) | Pearson | control | gain |",
-        "|---|---|---|---|---|",
+        "| movie | scored bundle | images (frames) | Pearson | control | gain |",
+        "|---|---|---|---|---|---|",
         *rows,
     ]
 

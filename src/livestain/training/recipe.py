@@ -147,6 +147,9 @@ class ModelCard(Settings):
     data: str = ""
     """Where the training data comes from, with citation and licence; Markdown."""
 
+    evaluation: str = ""
+    """How the scores on held-out movies came about, and what they chose, if anything; Markdown."""
+
     limits: str = ""
     """What the model is not for; Markdown."""
 
