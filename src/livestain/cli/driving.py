@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Console
@@ -43,7 +44,7 @@ def drive(session: Session, latest: Path | None) -> RunReport:
     """
     console = Console(stderr=True)
     with console.status("Checking, allocating the store, warming the model ..."):
-        session.start()
+        session.start()  # Ctrl-C in here leaves nothing behind
     picture = LatestPicture(session, latest) if latest is not None else None
     progress = Progress(
         TextColumn("[bold]{task.description:>9}"),
@@ -54,7 +55,7 @@ def drive(session: Session, latest: Path | None) -> RunReport:
         console=console,
     )
     try:
-        with progress:
+        with progress, _Interrupts() as interrupts:
             now = session.progress
             raw = progress.add_task("acquired", total=now.planned_raw, note="")
             virtual = progress.add_task("stained", total=now.planned_virtual, note="")
@@ -63,15 +64,13 @@ def drive(session: Session, latest: Path | None) -> RunReport:
                     report = session.wait(_REDRAW_S)
                 except TimeoutError:
                     report = None
-                except KeyboardInterrupt:
-                    if session.cancelled:
-                        session.abort()
-                    else:
-                        session.cancel()
-                        progress.console.print(
-                            "Stopped acquiring; staining what is owed. Ctrl-C again stops at once."
-                        )
-                    continue
+                if interrupts.count and not session.cancelled:
+                    session.cancel()
+                    progress.console.print(
+                        "Stopped acquiring; staining what is owed. Ctrl-C again stops at once."
+                    )
+                if interrupts.count > 1:
+                    session.abort()
                 now = session.progress
                 late = "" if now.latency_ms is None else f", latency {now.latency_ms:.0f} ms"
                 progress.update(raw, completed=now.acquired)
@@ -90,6 +89,27 @@ def drive(session: Session, latest: Path | None) -> RunReport:
     finally:
         if picture is not None:
             picture.close()
+
+
+class _Interrupts:
+    """Counts Ctrl-C in a block, where as an exception it could come between any two lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        # Python lets the main thread alone have a say; elsewhere Ctrl-C is not ours.
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, *_: object) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
 
 
 class LatestPicture:

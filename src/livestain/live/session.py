@@ -147,6 +147,9 @@ class Session:
             The first error of any thread, with its traceback; later ones as notes on it.
         """
         self.start()
+        return self._wait_through_interrupts()
+
+    def _wait_through_interrupts(self) -> RunReport:
         while True:
             try:
                 return self.wait()
@@ -280,7 +283,7 @@ class Session:
                 kind=self._worker_kind if plan.bundles else "thread",
                 settings=self._host_settings,
             )
-            stack.callback(host.close)
+            stack.callback(host.close, at_once=True)
             # Before the store: a model that cannot work must not cost a store that was to be replaced.
             ready = host.start()
             store = create_store(
@@ -342,8 +345,14 @@ class Session:
             self._over.set()
 
     def _acquire(self) -> None:
-        signal = self.core.mda.events.frameReady
-        _connect_direct(signal, self._on_frame)
+        events = self.core.mda.events
+        slots: list[tuple[Any, Callable[..., None]]] = [
+            (events.frameReady, self._on_frame),
+            (events.sequenceStarted, self._cancel_again),
+            (events.eventStarted, self._cancel_again),
+        ]
+        for signal, slot in slots:
+            _connect_direct(signal, slot)
         try:
             if not self._cancelled.is_set():
                 with burst_buffer(self.core, self.plan.sequence):
@@ -351,7 +360,13 @@ class Session:
         except Exception as error:
             self._fail(error)
         finally:
-            signal.disconnect(self._on_frame)
+            for signal, slot in slots:
+                signal.disconnect(slot)
+
+    def _cancel_again(self, *_: object) -> None:
+        """Repeat a `cancel` that the runner forgot: one between two events, or before the first."""
+        if self._cancelled.is_set():
+            self.core.mda.cancel()
 
     def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
         """Take one frame from the runner, on its thread. Starts the write and returns.
@@ -466,7 +481,7 @@ class Session:
         if self._host.error is not None:
             self._errors.append(self._host.error)
         seconds = time.perf_counter() - began
-        self._host.close()
+        self._host.close(at_once=self._aborted.is_set())
         self._journal.append(
             "finished", interrupted=self._cancelled.is_set(), failed=bool(self._errors)
         )
@@ -523,7 +538,7 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Wait for the end; after an exception in the block, stop at once."""
         if kind is None:
-            self.wait()
+            self._wait_through_interrupts()
         else:
             self.abort()
             self._over.wait()
@@ -535,15 +550,12 @@ def _connect_direct(signal: Any, slot: Callable[..., None]) -> None:
     In a Qt program pymmcore-plus' signals are Qt signals, whose automatic connection may queue a frame
     to the main thread, behind whatever the user interface is doing.
     """
-    try:
-        from qtpy.QtCore import Qt
-    except Exception:
-        signal.connect(slot)
-        return
     if type(signal).__module__.startswith("psygnal"):
         signal.connect(slot)
-    else:
-        signal.connect(slot, Qt.ConnectionType.DirectConnection)
+        return
+    from qtpy.QtCore import Qt
+
+    signal.connect(slot, Qt.ConnectionType.DirectConnection)
 
 
 def _cause(error: Exception) -> BaseException:

@@ -130,6 +130,7 @@ class _State:
     finished: bool = False
     finish_asked: bool = False
     closing: bool = False
+    at_once: bool = False
     owed: int = 0
     in_hand: PlaneIndex | None = None
     attempts: dict[PlaneIndex, int] = field(default_factory=dict)
@@ -247,10 +248,17 @@ class WorkerHost:
                 self._changed.wait(_POLL_S)
             return self._state.finished
 
-    def close(self) -> None:
-        """Let the worker finish the plane in hand and leave; kills it after some seconds."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Let the worker finish the plane in hand and leave; kills it after some seconds.
+
+        Parameters
+        ----------
+        at_once : bool
+            Kill it now. The plane in hand stays owed: a plane is written whole or not at all.
+        """
         with self._changed:
             self._state.closing = True
+            self._state.at_once = at_once
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(30.0)
@@ -359,7 +367,8 @@ class WorkerHost:
                     why = self._listen(connection, running)
             except (EOFError, OSError):
                 why = "it ended without a word"
-            if self._state.closing or self._state.error is not None:
+            stopping = self._state.closing or self._state.error is not None
+            if stopping and not self._state.at_once:
                 _say_stop(connection, pump, outbox)
                 running.join(10.0)
             else:
