@@ -75,7 +75,7 @@ class WriteFuture:
         error = StoreError(
             f"Cannot write plane t={self.index.t} c={self.index.c} z={self.index.z} of "
             f"{self._path}: {cause}. Is the disk full, or no longer there? What is written stays; "
-            "make space, then resume the run."
+            "make space before the next run."
         )
         error.__cause__ = cause
         return error

@@ -81,7 +81,7 @@ class Journal:
             if written != len(data):
                 raise StoreError(
                     f"Cannot write to the journal {self.path}: only {written} of {len(data)} "
-                    "bytes of a line went in. Is the disk full? Make space, then resume the run."
+                    "bytes of a line went in. Is the disk full? Make space before the next run."
                 )
 
     def close(self) -> None:
