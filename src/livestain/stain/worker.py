@@ -38,6 +38,12 @@ ORPHAN_LIMIT_S = 4.5
 
 _OWED_REPORT_S = 0.2
 
+_QUIET_S = 0.25
+"""When no plane has come for so long, pyramids may take all the time there is."""
+
+_LEVELS_SHARE = 5
+"""While planes come, pyramids take one part in this many of the time: the camera comes first."""
+
 
 class Worker:
     """One worker on one connection.
@@ -58,7 +64,9 @@ class Worker:
         self._news = threading.Condition()
         self._leaving = False
         self._finishing = False
-        self._levels: deque[PlaneIndex] = deque()
+        self._levels: deque[PlaneIndex] = deque()  # newest last
+        self._levels_due = 0.0
+        self._last_plane = 0.0
         self._stainers: dict[str, Stainer] = {}
         self._by_channel: dict[int, tuple[Stainer, int]] = {}
         self._last_owed: tuple[float, int] = (0.0, -1)
@@ -184,7 +192,9 @@ class Worker:
         while True:
             # A plane that failed stays owed until the parent says retry or exclude: wait for that.
             all_done = self._finishing and self._backlog.owed == 0
-            if not self._hear(block=not (self._backlog.takeable or self._levels or all_done)):
+            rest = self._rest()
+            busy = self._backlog.takeable or all_done or (self._levels and not rest)
+            if not self._hear(block=not busy, timeout=rest if self._levels else None):
                 return
             for target in self._backlog.pop_skipped():
                 send(
@@ -198,16 +208,24 @@ class Worker:
                 self._report_owed()
                 self._stain(task)
             elif self._levels:
-                self._write_levels(self._levels.popleft())
+                if not self._rest():
+                    self._write_levels(self._levels.pop())
             elif self._finishing and self._backlog.owed == 0:
                 self._finishing = False
                 send(self._connection, "finished", owed=0)
 
-    def _hear(self, *, block: bool) -> bool:
+    def _rest(self) -> float:
+        """Return the seconds that pyramids have to wait; 0 when the acquisition is over or quiet."""
+        now = time.monotonic()
+        if self._finishing or now - self._last_plane >= _QUIET_S:
+            return 0.0
+        return max(0.0, min(self._levels_due, self._last_plane + _QUIET_S) - now)
+
+    def _hear(self, *, block: bool, timeout: float | None = None) -> bool:
         """Take in the messages that are there; False when it is time to leave."""
         with self._news:
             if block:
-                self._news.wait_for(lambda: self._inbox or self._leaving)
+                self._news.wait_for(lambda: self._inbox or self._leaving, timeout)
             messages = list(self._inbox)
             self._inbox.clear()
             leaving = self._leaving
@@ -220,6 +238,7 @@ class Worker:
                     )
                     if self._has_levels:
                         self._levels.append(index)
+                        self._last_plane = time.monotonic()
                 case "rescan":
                     self._scan()
                 case "retry":
@@ -275,10 +294,14 @@ class Worker:
         )
 
     def _write_levels(self, index: PlaneIndex) -> None:
+        """Write a plane's pyramid, then rest: cores and disk are the acquisition's first."""
+        began = time.monotonic()
         try:
             self._store.write_levels(index, self._store.read(index))
         except LivestainError as error:
             send(self._connection, "fault", why=f"pyramid of plane {tuple(index)}: {error}")
+        now = time.monotonic()
+        self._levels_due = now + (_LEVELS_SHARE - 1) * (now - began)
 
     def _report_owed(self) -> None:
         now, owed = time.monotonic(), self._backlog.owed
