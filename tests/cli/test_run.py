@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import mm_test_adapters
 import numpy as np
 import pytest
 import zarr
@@ -110,9 +112,7 @@ def test_people_get_a_table(livestain, sequence_file, tmp_path):
 
 
 def test_a_configuration_is_a_microscope(livestain_process, sequence_file, tmp_path):
-    import mm_test_adapters
-
-    config = os.path.join(mm_test_adapters.device_adapter_path(), "MMConfig_demo.cfg")
+    config = Path(mm_test_adapters.device_adapter_path()) / "MMConfig_demo.cfg"
     sequence = sequence_file(
         time_plan={"interval": 0, "loops": 3},
         z_plan={"range": 2.0, "step": 1.0},
