@@ -215,3 +215,21 @@ def test_a_missing_package_says_how_to_install():
 
 def test_the_checkpoint_lies_where_resume_looks(trained):
     assert (trained / CHECKPOINT).is_file()
+
+
+def test_an_interrupted_run_is_told_as_one_and_resumes(data, recipe_of, tmp_path, monkeypatch):
+    real = StainTraining.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.global_step == 5:
+            raise KeyboardInterrupt
+        return real(self, batch, batch_idx)
+
+    run = tmp_path / "run"
+    recipe = recipe_of(steps=10)
+    monkeypatch.setattr(StainTraining, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, data, run, device="cpu", progress=False)
+    monkeypatch.undo()
+    train(recipe, data, run, device="cpu", progress=False, resume=True)
+    assert read_run(run).finished["resumed_at"] == 5

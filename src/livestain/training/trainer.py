@@ -226,15 +226,19 @@ def _fit(
             enable_progress_bar=progress,
             enable_model_summary=False,
         )
-        trainer.fit(
-            module,
-            loader,
-            watch,
-            ckpt_path=out / CHECKPOINT if first else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module,
+                loader,
+                watch,
+                ckpt_path=out / CHECKPOINT if first else None,
+                weights_only=True,
+            )
+        except SystemExit as end:
+            # Lightning ends the whole process when the user interrupts; ours to decide.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from end
+            raise
 
 
 @contextmanager
