@@ -12,8 +12,9 @@ import numpy as np
 from psygnal import Signal
 
 from livestain._version import __version__
-from livestain.errors import StoreError
+from livestain.errors import MicroscopeError, StoreError
 from livestain.live.buffer import burst_buffer
+from livestain.live.core_facts import connect_direct, provenance
 from livestain.live.plan import RunPlan, check_recording_stays, check_room, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Latency, Progress, RunReport, Stained
@@ -263,6 +264,7 @@ class Session:
                 f"The output {self.out} does not end in .ome.zarr; give for example "
                 f"{self.out.with_suffix('')}.ome.zarr."
             )
+        _check_idle(self.core)
         check_recording_stays(self.core, self.out)
         check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
@@ -287,7 +289,10 @@ class Session:
             # Before the store: a model that cannot work must not cost a store that was to be replaced.
             ready = host.start()
             store = create_store(
-                self.out, plan.store, overwrite=self._overwrite, attributes=self._provenance()
+                self.out,
+                plan.store,
+                overwrite=self._overwrite,
+                attributes=provenance(self.core, self.sequence),
             )
             stack.callback(store.close)
             journal = Journal(journal_path(self.out))
@@ -307,18 +312,6 @@ class Session:
                 {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
             ]
             stack.pop_all()
-
-    def _provenance(self) -> dict[str, Any]:
-        from importlib.metadata import version
-
-        return {
-            "sequence": self.sequence.model_dump(mode="json", exclude_unset=True),
-            "versions": {
-                name: version(name)
-                for name in ("torch", "pymmcore-plus", "useq-schema", "tensorstore")
-            },
-            "system_state": _system_state(self.core),
-        }
 
     # ------------------------------------------------------------------ while it runs
 
@@ -352,7 +345,7 @@ class Session:
             (events.eventStarted, self._cancel_again),
         ]
         for signal, slot in slots:
-            _connect_direct(signal, slot)
+            connect_direct(signal, slot)
         try:
             if not self._cancelled.is_set():
                 with burst_buffer(self.core, self.plan.sequence):
@@ -544,30 +537,19 @@ class Session:
             self._over.wait()
 
 
-def _connect_direct(signal: Any, slot: Callable[..., None]) -> None:
-    """Connect so that the slot runs on the acquisition thread, under psygnal and under Qt alike.
-
-    In a Qt program pymmcore-plus' signals are Qt signals, whose automatic connection may queue a frame
-    to the main thread, behind whatever the user interface is doing.
-    """
-    if type(signal).__module__.startswith("psygnal"):
-        signal.connect(slot)
-        return
-    from qtpy.QtCore import Qt
-
-    signal.connect(slot, Qt.ConnectionType.DirectConnection)
+def _check_idle(core: CMMCorePlus) -> None:
+    """Refuse a microscope that somebody else is using."""
+    busy = (
+        "runs another acquisition"
+        if core.mda.is_running()
+        else "shows its live view"
+        if core.isSequenceRunning()
+        else None
+    )
+    if busy:
+        raise MicroscopeError(f"The microscope {busy}. Stop it, or wait for its end, then start.")
 
 
 def _cause(error: Exception) -> BaseException:
     """Return the user's own exception from psygnal's wrapper."""
     return error.__cause__ or error
-
-
-def _system_state(core: CMMCorePlus) -> Any:
-    """Return pymmcore-plus' summary metadata as plain JSON types."""
-    import json
-
-    from pymmcore_plus.metadata import summary_metadata
-    from pymmcore_plus.metadata.serialize import json_dumps
-
-    return json.loads(json_dumps(summary_metadata(core)))

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import queue
-import secrets
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
-from multiprocessing.connection import Client, Listener
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from livestain import errors
 from livestain.errors import LivestainError, WorkerError
+from livestain.stain.launching import launch_process, launch_thread
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
 
 if TYPE_CHECKING:
@@ -25,6 +19,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from livestain.planes import PlaneIndex
+    from livestain.stain.launching import RunningWorker
 
 __all__ = ["HostSettings", "WorkerHost"]
 
@@ -47,78 +42,6 @@ class HostSettings:
 
     max_barren_deaths: int = 3
     """Deaths in a row without a plane done or given up, after which staining is given up."""
-
-
-class _Running(Protocol):
-    """A worker that runs, in a process or in a thread."""
-
-    @property
-    def pid(self) -> int: ...
-    def alive(self) -> bool: ...
-    def kill(self) -> None: ...
-    def join(self, timeout: float) -> None: ...
-
-
-class _ProcessWorker:
-    """A worker in a process of its own: ``python -P -m livestain.stain.worker``."""
-
-    def __init__(self, address: Any, key: bytes, threads: int | None) -> None:
-        group: dict[str, Any]
-        if sys.platform == "win32":
-            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        else:
-            group = {"start_new_session": True}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "livestain.stain.worker"],
-            stdin=subprocess.PIPE,
-            stdout=_stderr_or_nowhere(),
-            env=os.environ | _child_environment(threads),
-            **group,
-        )
-        stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101 - PIPE was asked for
-        with contextlib.suppress(BrokenPipeError, OSError):  # its death is noticed by `alive`
-            stdin.write((json.dumps({"address": address, "key": key.hex()}) + "\n").encode())
-            stdin.close()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def join(self, timeout: float) -> None:
-        try:
-            self._process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(timeout)
-
-
-class _ThreadWorker:
-    """The same worker in a thread of this process: pyramids without models, tests, debugging."""
-
-    pid = os.getpid()
-
-    def __init__(self, connection: Connection) -> None:
-        from livestain.stain.worker import Worker
-
-        worker = Worker(connection, exit_when_orphaned=False)
-        self._thread = threading.Thread(target=worker.run, name="livestain-worker", daemon=True)
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def kill(self) -> None:
-        """Do nothing: a thread cannot be killed; it leaves when its connection closes."""
-
-    def join(self, timeout: float) -> None:
-        self._thread.join(timeout)
 
 
 @dataclass
@@ -346,7 +269,15 @@ class WorkerHost:
         )
         with contextlib.ExitStack() as stack:
             try:
-                running, connection = self._launch(stack)
+                if self._kind == "thread":
+                    running, connection = launch_thread()
+                else:
+                    running, connection = launch_process(
+                        stack,
+                        threads=self._setup.threads,
+                        timeout_s=self._settings.start_timeout_s,
+                        abandoned=lambda: self._state.closing,
+                    )
             except WorkerError as error:
                 return str(error)
             stack.callback(running.join, 10.0)  # last: by then it was told to leave, or killed
@@ -375,43 +306,7 @@ class WorkerHost:
                 running.kill()
         return why
 
-    def _launch(self, stack: contextlib.ExitStack) -> tuple[_Running, Connection]:
-        if self._kind == "thread":
-            ours, theirs = Pipe(duplex=True)
-            return _ThreadWorker(theirs), ours
-        key = secrets.token_bytes(32)
-        listener = stack.enter_context(Listener(authkey=key))
-        process = _ProcessWorker(listener.address, key, self._setup.threads)
-        accepted: queue.Queue[Any] = queue.Queue(1)
-
-        def accept() -> None:
-            try:
-                accepted.put(listener.accept())
-            except Exception as error:
-                accepted.put(error)
-
-        thread = threading.Thread(target=accept, name="livestain-worker-accept", daemon=True)
-        thread.start()
-        deadline = time.monotonic() + self._settings.start_timeout_s
-        while True:
-            try:
-                connection = accepted.get(timeout=_POLL_S)
-            except queue.Empty:
-                if process.alive() and time.monotonic() < deadline and not self._state.closing:
-                    continue
-                process.kill()
-                process.join(5.0)
-                with contextlib.suppress(Exception):  # only to wake `accept` from its wait
-                    Client(listener.address, authkey=key).close()
-                thread.join(5.0)
-                raise WorkerError("it ended or said nothing before it had connected") from None
-            if isinstance(connection, Exception):
-                process.kill()
-                process.join(5.0)
-                raise WorkerError(f"it could not connect: {connection}")
-            return process, connection
-
-    def _wait_ready(self, connection: Connection, running: _Running) -> str | None:
+    def _wait_ready(self, connection: Connection, running: RunningWorker) -> str | None:
         deadline = time.monotonic() + self._settings.start_timeout_s
         while not connection.poll(_POLL_S):
             if self._state.closing:
@@ -433,7 +328,7 @@ class WorkerHost:
         self._report("ready", message)
         return None
 
-    def _listen(self, connection: Connection, running: _Running) -> str:
+    def _listen(self, connection: Connection, running: RunningWorker) -> str:
         assert self._state.ready is not None  # noqa: S101
         patience = max(self._settings.hang_timeout_s, 20 * self._state.ready["model_ms"] / 1000)
         heard = time.monotonic()
@@ -469,7 +364,13 @@ class WorkerHost:
                 index = index_of(message)
                 self._report("fault", {key: message[key] for key in ("index", "why", "traceback")})
                 given_up = self._count_failure(index, message["why"])
-                self._post({"kind": "exclude" if given_up else "retry", "index": index})
+                # Not to be dropped: without it the plane would be owed for ever. A worker that takes
+                # nothing for so long hangs, is replaced, and its successor asks for no verdict.
+                with contextlib.suppress(queue.Full):
+                    self._outbox.put(
+                        {"kind": "exclude" if given_up else "retry", "index": index},
+                        timeout=self._settings.hang_timeout_s,
+                    )
             case "owed":
                 state.owed = message["n"]
             case "finished":
@@ -502,27 +403,3 @@ def _end_pump(outbox: queue.Queue[dict[str, Any] | None]) -> None:
     """Let the sending thread end; one that is blocked in a send ends when the connection closes."""
     with contextlib.suppress(queue.Full):
         outbox.put_nowait(None)
-
-
-def _stderr_or_nowhere() -> int:
-    """Return where a worker's standard output goes: ours may be a pipe that expects JSON alone."""
-    try:
-        os.fstat(2)
-    except OSError:  # a program without a console, on Windows
-        return subprocess.DEVNULL
-    return 2
-
-
-def _child_environment(threads: int | None) -> dict[str, str]:
-    """Return the variables that must be set before torch is imported."""
-    count = str(threads or max(1, (os.cpu_count() or 2) - 1))
-    return {
-        # Spinning OpenMP threads beside a busy camera thread cost more than they gain.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        # glibc gives large buffers back after each plane otherwise, and page faults dominate.
-        "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
-        "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
-        "PYTHONUNBUFFERED": "1",
-    }

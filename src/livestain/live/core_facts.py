@@ -1,0 +1,44 @@
+"""What a session asks of pymmcore-plus itself: direct signals, and what the microscope was like."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from pymmcore_plus.metadata import summary_metadata
+from pymmcore_plus.metadata.serialize import json_dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import useq
+    from pymmcore_plus import CMMCorePlus
+
+__all__ = ["connect_direct", "provenance"]
+
+_PACKAGES = ("torch", "pymmcore-plus", "useq-schema", "tensorstore")
+
+
+def connect_direct(signal: Any, slot: Callable[..., None]) -> None:
+    """Connect so that the slot runs on the acquisition thread, under psygnal and under Qt alike.
+
+    In a Qt program pymmcore-plus' signals are Qt signals, whose automatic connection may queue a frame
+    to the main thread, behind whatever the user interface is doing.
+    """
+    if type(signal).__module__.startswith("psygnal"):
+        signal.connect(slot)
+        return
+    from qtpy.QtCore import Qt
+
+    signal.connect(slot, Qt.ConnectionType.DirectConnection)
+
+
+def provenance(core: CMMCorePlus, sequence: useq.MDASequence) -> dict[str, Any]:
+    """Return what the store keeps of a run: the sequence, versions, and the system's state, as JSON types."""
+    return {
+        "sequence": sequence.model_dump(mode="json", exclude_unset=True),
+        "versions": {name: version(name) for name in _PACKAGES},
+        # Its own writer, since the state holds enums and device objects.
+        "system_state": json.loads(json_dumps(summary_metadata(core))),
+    }
