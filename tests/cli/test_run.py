@@ -16,6 +16,8 @@ import zarr
 from PIL import Image
 from scipy.stats import pearsonr
 
+from livestain.live.dish_camera import DishCamera
+from livestain.live.engine import LiveEngine
 from livestain.store import open_store, store_status
 
 BRIGHTFIELD = {"group": "Channel", "config": "Brightfield", "exposure": 5}
@@ -126,6 +128,59 @@ def test_a_configuration_is_a_microscope(livestain_process, sequence_file, tmp_p
         result = json.loads(ended.out.splitlines()[-1])
         assert result["planes_acquired"] == 9
         assert result["pearson"] is None
+
+
+def test_an_image_that_never_came_stays_a_hole(
+    livestain, sequence_file, tiny_bundle, tmp_path, monkeypatch
+):
+    out = tmp_path / "run.ome.zarr"
+    show = DishCamera.show
+
+    def fail_once(self, scene):
+        if scene.index.get("t") == 3:
+            raise RuntimeError("the cable is loose")
+        return show(self, scene)
+
+    monkeypatch.setattr(DishCamera, "show", fail_once)
+    # An interval makes snaps of the time points.
+    ended = livestain(
+        *("run", sequence_file(time_plan={"interval": 0.01, "loops": 6}), "--out", out),
+        *("--model", f"mitochondria={tiny_bundle}", "--device", "cpu", "--json"),
+    )
+    assert ended.code == 1, "it ran, but planes are missing"
+    assert json.loads(ended.out.splitlines()[-1])["planes_missing"] == 2
+    with open_store(out) as store:
+        raw, virtual = store.present(0)[:, 0], store.present(1)[:, 0]
+    np.testing.assert_array_equal(raw, [True, True, True, False, True, True])
+    np.testing.assert_array_equal(virtual, raw)
+    status = livestain("status", out, "--json")
+    counts = json.loads(status.out.splitlines()[-1])
+    assert (counts["missing"], counts["impossible"], counts["owed"]) == (2, 2, 0)
+    assert any("no image" in why for why in counts["reasons"])
+
+
+def test_a_run_that_breaks_keeps_what_it_has(livestain, sequence_file, tmp_path, monkeypatch):
+    out = tmp_path / "run.ome.zarr"
+    setup = LiveEngine.setup_event
+
+    def stuck(self, event):
+        if event.index.get("t") == 2:
+            raise RuntimeError("the stage is stuck")
+        setup(self, event)
+
+    monkeypatch.setattr(LiveEngine, "setup_event", stuck)
+    sequence = sequence_file(
+        time_plan={"interval": 0.01, "loops": 6}, channels=[BRIGHTFIELD, MITOCHONDRIA]
+    )
+    ended = livestain("run", sequence, "--out", out)
+    assert ended.code == 1
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("livestain:")]
+    assert "the run broke off: the stage is stuck" in line
+    assert str(out) in line
+    assert "Traceback" not in ended.err
+    with open_store(out) as store:
+        assert store.present(0)[:2].all()
+        assert not store.present(0)[2:].any()
 
 
 OBSERVED = """

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import useq
 
+from livestain.errors import MicroscopeError
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
@@ -182,3 +183,21 @@ def test_waiting_has_an_end(session):
         one.wait(0.01)
     one.abort()
     assert one.wait(60).interrupted
+
+
+def test_a_microscope_that_is_in_use_is_refused(session, tmp_path):
+    one = session(t=1500, virtual=False)
+    other = Session(one.core, a_sequence(virtual=False), tmp_path / "other.ome.zarr")
+    acquiring = threading.Event()
+    one.plane_acquired.connect(lambda a: acquiring.set())
+    with one:
+        assert acquiring.wait(30)
+        with pytest.raises(MicroscopeError, match="runs another acquisition"):
+            other.start()
+        one.cancel()
+    one.core.startContinuousSequenceAcquisition(0)
+    with pytest.raises(MicroscopeError, match="live view"):
+        other.start()
+    one.core.stopSequenceAcquisition()
+    assert not other.out.exists()
+    assert other.run().planes_missing == 0

@@ -249,6 +249,33 @@ def test_a_worker_that_hangs_between_two_planes_is_replaced(core, tiny_bundle, t
     assert len(all_as_predicted(out, tiny_bundle)) == 2
 
 
+@pytest.mark.slow
+def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle, tmp_path):
+    out = tmp_path / "run.ome.zarr"
+    n = 1450  # more than the queue, the pipe and the worker's first gulp hold together
+    session = Session(core, a_sequence(t=n), out, models={"mitochondria": str(tiny_bundle)})
+    pids = []
+    tell, missing = session._on_worker, session._journal_missing
+
+    def stop_it(kind, message):
+        tell(kind, message)
+        if kind == "stained" and not pids:
+            pids.append(message["pid"])
+            os.kill(message["pid"], signal.SIGSTOP)
+
+    def let_it_go_on():
+        # All raw planes are in the store by now, and most of the news of them was dropped.
+        assert session._host._rescan.is_set()
+        missing()
+        os.kill(pids[0], signal.SIGCONT)
+
+    session._on_worker, session._journal_missing = stop_it, let_it_go_on
+    report = session.run()
+    assert (report.planes_acquired, report.planes_stained, report.planes_missing) == (n, n, 0)
+    assert report.worker_deaths == 0
+    assert store_status(out).missing == 0
+
+
 def test_a_damaged_source_plane_is_given_up_and_the_others_are_stained(core, tiny_bundle, tmp_path):
     out = tmp_path / "run.ome.zarr"
     session = Session(core, a_sequence(t=3, z=2), out, models={"mitochondria": str(tiny_bundle)})
