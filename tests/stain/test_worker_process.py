@@ -157,6 +157,7 @@ worker.main()
 """
 
 
+@pytest.mark.slow
 def test_a_worker_stuck_in_a_plane_leaves_too_when_its_parent_is_gone(tmp_path, tiny_bundle):
     one = (PlannedBlock(t=(0,), z=(0,)),)
     virtual = VirtualPlan(
