@@ -56,7 +56,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(
         prefix="livestain-bench-", dir=arguments.folder, ignore_cleanup_errors=True
     ) as scratch:
-        bundle = arguments.bundle or light_bundle(Path(scratch) / "light")
+        bundle = ""
+        if "virtual" in arguments.ways:
+            bundle = arguments.bundle or light_bundle(Path(scratch) / "light")
         result = {
             "what": "benchmarks/live.py",
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -482,6 +484,9 @@ def markdown(result: dict[str, Any], source: str) -> str:
 
 def describe_bundle(folder: str, *, given: bool) -> str:
     from livestain.bundle import read_bundle
+
+    if not folder:
+        return "none"
 
     bundle = read_bundle(folder)
     spec = bundle.description.network
