@@ -12,8 +12,9 @@ from pymmcore_plus.core import SequencedEvent
 from livestain.errors import DataError, MicroscopeError
 from livestain.live.microscope import replay_core
 from livestain.live.replay import ReplaySource
+from livestain.live.session import Session
 from livestain.planes import PlaneIndex
-from livestain.store import ChannelPlan, PlannedBlock, StorePlan, create_store
+from livestain.store import ChannelPlan, PlannedBlock, StorePlan, create_store, store_status
 
 NAMES = ("t001_10", "t001_4", "t002_1", "t010_0")
 """In the order of their names, which is not that of their numbers."""
@@ -222,3 +223,26 @@ def test_files_that_are_no_images_are_refused(tmp_path, name):
     (tmp_path / name).write_bytes(b"not an image")
     with pytest.raises(DataError, match="cannot be read"):
         ReplaySource(tmp_path)
+
+
+@pytest.mark.parametrize("triggered", [True, False])
+def test_a_file_that_breaks_off_costs_no_other_plane_and_is_never_silent(tmp_path, triggered):
+    record(tmp_path / "brightfield")
+    broken = tmp_path / "brightfield" / f"{sorted(NAMES)[2]}.png"
+    broken.write_bytes(broken.read_bytes()[:200])  # the header is whole, the pixels are not
+    core = replay_core(tmp_path, pixel_size_um=0.1)
+    core.mda.engine.use_hardware_sequencing = triggered
+    out = tmp_path / "run.ome.zarr"
+    sequence = useq.MDASequence(
+        time_plan={"interval": 0, "loops": 4},
+        channels=[{"group": "Channel", "config": "Brightfield", "exposure": 1}],
+    )
+    session = Session(core, sequence, out)
+    if triggered:
+        with pytest.raises(OSError, match=r"truncated|broken"):
+            session.run()
+    else:
+        assert session.run().planes_missing == 1
+    status = store_status(out)
+    assert status.present == (2 if triggered else 3)
+    assert status.impossible == status.planned - status.present

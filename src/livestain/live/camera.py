@@ -119,6 +119,8 @@ class ShowingCamera(CameraDevice):
         self._started = time.perf_counter()
         self.last_metadata: dict[str, Any] = {}
         """Metadata of the newest frame."""
+        self.error: Exception | None = None
+        """Why the newest burst ended short, if it did."""
 
     @abstractmethod
     def show(self, scene: Scene) -> tuple[NDArray[Any], dict[str, Any]]:
@@ -221,7 +223,15 @@ class ShowingCamera(CameraDevice):
                 number=self._shown,
                 index=dict(events[k].index) if k < len(events) else {},
             )
-            image, about = self.show(scene)
+            try:
+                image, about = self.show(scene)
+            except Exception as error:
+                if n == 1:
+                    raise
+                # A burst runs on the core's own thread, where an exception would only be printed:
+                # the burst ends short, and the engine raises this.
+                self.error = error
+                return
             image = self.crop(image)
             buffer = get_buffer(image.shape, image.dtype)
             buffer[...] = image

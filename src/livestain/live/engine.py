@@ -9,6 +9,7 @@ from pymmcore_plus.mda import MDAEngine
 from useq import AcquireImage
 
 if TYPE_CHECKING:
+    from pymmcore_plus.mda._engine import EventPayloadGenerator
     from pymmcore_plus.metadata import FrameMetaV1
     from useq import MDAEvent, MDASequence
 
@@ -27,6 +28,15 @@ class LiveEngine(MDAEngine):
         """Set up the hardware, and tell the camera what comes."""
         super().setup_event(event)
         self._tell(event)
+
+    def exec_sequenced_event(self, event: SequencedEvent) -> EventPayloadGenerator:
+        """Run a burst; what its camera could not show is raised after the frames it could."""
+        camera = self._showing_camera()
+        if camera is not None:
+            camera.error = None
+        yield from super().exec_sequenced_event(event)
+        if camera is not None and camera.error is not None:
+            raise camera.error
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Let the camera forget, so that snaps after the run are of no event."""

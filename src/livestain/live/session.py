@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from contextlib import ExitStack
@@ -118,6 +119,7 @@ class Session:
         self._over = threading.Event()
         self._cancelled = threading.Event()
         self._aborted = threading.Event()
+        self._broken = threading.Event()  # the acquisition itself, not a listener of the user's
         self._errors: list[BaseException] = []
         self._notes: list[str] = []
         self._report: RunReport | None = None
@@ -295,6 +297,8 @@ class Session:
                 attributes=provenance(self.core, self.sequence),
             )
             stack.callback(store.close)
+            stack.callback(shutil.rmtree, store.path, ignore_errors=True)  # it holds no plane yet
+            stack.callback(journal_path(store.path).unlink, missing_ok=True)
             journal = Journal(journal_path(self.out))
             stack.callback(journal.close)
             journal.append("started", livestain=__version__)
@@ -306,6 +310,7 @@ class Session:
                 on_committed=self._on_committed,
                 on_error=self._fail,
             )
+            stack.callback(recorder.close)
             host.open(str(store.path))
             self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
             self._ready_models = [
@@ -384,7 +389,7 @@ class Session:
                 target in self._settled
                 or self._cancelled.is_set()
                 or self._host.error
-                or self._errors
+                or self._broken.is_set()
             ):
                 self._news.wait(_WAKE_S)
 
@@ -460,6 +465,7 @@ class Session:
     def _fail(self, error: BaseException) -> None:
         """Note an error that ends the acquisition; planes that are there are kept."""
         self._errors.append(error)
+        self._broken.set()
         self.core.mda.cancel()
         with self._news:
             self._news.notify_all()
@@ -473,6 +479,7 @@ class Session:
         self._host.finish(cancelled=self._aborted)
         if self._host.error is not None:
             self._errors.append(self._host.error)
+        self._journal_unreported()
         seconds = time.perf_counter() - began
         self._host.close(at_once=self._aborted.is_set())
         self._journal.append(
@@ -499,7 +506,7 @@ class Session:
         """Write down which raw planes never came, and that nothing can be predicted from them."""
         why = (
             "the run was stopped before it"
-            if self._cancelled.is_set() or self._errors
+            if self._cancelled.is_set() or self._broken.is_set()
             else "the camera gave no image for it"
         )
         plan = self.plan.store
@@ -509,6 +516,21 @@ class Session:
                 for index in plan.planned_indices(c):
                     if not there[index.t, index.z]:
                         self._journal.append("missing", index=index, why=why)
+
+    def _journal_unreported(self) -> None:
+        """Write down planes whose worker died between writing them and saying so."""
+        plan = self.plan.store
+        for c in self.plan.bundles:
+            there = self.store.present(c)
+            for index in plan.planned_indices(c):
+                if there[index.t, index.z] and index not in self._stained:
+                    self._stained.add(index)
+                    self._journal.append(
+                        "stained",
+                        index=index,
+                        live=False,
+                        why="found: its worker died after writing it",
+                    )
 
     def _close(self) -> None:
         """Upstream to downstream, each once, whatever happened before."""

@@ -317,16 +317,20 @@ class WorkerHost:
                 return f"it was not ready after {self._settings.start_timeout_s:.0f} s"
         message = receive(connection)
         if message["kind"] == "refused":
-            kind = getattr(errors, message["error"], LivestainError)
-            with self._changed:
-                self._state.error = kind(message["why"])
-                self._changed.notify_all()
-            return str(message["why"])
+            return self._refused(message)
         with self._changed:
             self._state.ready = message
             self._changed.notify_all()
         self._report("ready", message)
         return None
+
+    def _refused(self, message: dict[str, Any]) -> str:
+        """Take the worker's word that it cannot work here; starting it again would not help."""
+        kind = getattr(errors, message["error"], LivestainError)
+        with self._changed:
+            self._state.error = kind(message["why"])
+            self._changed.notify_all()
+        return str(message["why"])
 
     def _listen(self, connection: Connection, running: RunningWorker) -> str:
         assert self._state.ready is not None  # noqa: S101
@@ -335,7 +339,10 @@ class WorkerHost:
         asked = False  # a ping is answered between two planes: silence then means a hang
         while not self._state.closing:
             if connection.poll(_POLL_S):
-                self._take_in(receive(connection))
+                message = receive(connection)
+                if message["kind"] == "refused":  # the store, after the models
+                    return self._refused(message)
+                self._take_in(message)
                 heard, asked = time.monotonic(), False
             elif not running.alive() and not connection.poll(0):
                 return "it ended without a word"
