@@ -4,6 +4,7 @@ import pytest
 
 from livestain.bundle import InputSpec, WindowSpec, check_fit
 from livestain.errors import BundleError
+from livestain.planes import PlaneIndex
 
 
 def with_window(description, **window):
@@ -64,3 +65,17 @@ def test_a_description_that_contradicts_itself_is_refused(given):
 def test_planes_of_a_window_are_counted():
     assert WindowSpec(z=3, past=2).n_planes == 9
     assert WindowSpec(z="all", depth=7, past=1, future=1).n_planes == 21
+
+
+@pytest.mark.parametrize("past", [0, 1, 2])
+@pytest.mark.parametrize("future", [0, 1])
+@pytest.mark.parametrize("z", [1, 3])
+def test_the_own_plane_is_where_the_window_has_the_target(z, past, future):
+    target = PlaneIndex(0, 4, 1, 2)
+    spec = WindowSpec(z=z, past=past, future=future)
+    sources = spec.window().sources(target, 0, n_t=9, n_z=5)
+    assert sources[spec.own_plane] == target.at(c=0)
+
+
+def test_the_own_plane_of_a_stack_is_its_middle():
+    assert WindowSpec(z="all", depth=5, past=1).own_plane == 7

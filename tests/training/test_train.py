@@ -13,9 +13,10 @@ from torch import nn
 
 from livestain.errors import DataError, MissingExtraError, SettingsError
 from livestain.inference import Stainer
+from livestain.metrics import no_learning_control, pearson
+from livestain.planes import PlaneIndex
 from livestain.training import evaluate_bundle, export_run, find_pairs, train
 from livestain.training.ema import update_average
-from livestain.training.evaluate import frame_bootstrap
 from livestain.training.extra import needs_train_extra
 from livestain.training.module import StainTraining
 from livestain.training.pairs import PairSpec
@@ -185,13 +186,33 @@ def test_average_forgets_the_random_start_and_copies_integers():
     assert average.weight.item() == pytest.approx(0.1)
 
 
-def test_bootstrap_draws_frames_not_images():
-    rng = np.random.default_rng(0)
-    values = np.array([[0.0], [0.0], [0.0], [1.0]])
-    by_frame = frame_bootstrap(values, ["x", "x", "x", "y"], rng)
-    # Both frames once, or one of them twice.
-    assert set(np.round(by_frame.ravel(), 6)) == {0.0, 0.25, 1.0}
-    assert by_frame.std() > frame_bootstrap(values, list("abcd"), rng).std()
+def test_the_control_looks_at_the_targets_own_plane(recipe_of, tmp_path):
+    """Of a window into the past alone, the own plane is the last, not the middle one."""
+    from test_pairs import make_store
+
+    recipe = recipe_of(window={"past": 2}, steps=1)
+    (tmp_path / "stores").mkdir()
+    written = make_store(tmp_path / "stores" / "run.ome.zarr", n_t=4, n_z=1, every=1)
+    run = train(recipe, tmp_path / "stores", tmp_path / "past", device="cpu", progress=False)
+    bundle = export_run(run, tmp_path / "bundle", onnx=False)
+    found = evaluate_bundle(bundle, tmp_path / "stores", device="cpu")
+    by_hand = [
+        pearson(
+            no_learning_control(written[PlaneIndex(0, t, 0, 0)]), written[PlaneIndex(0, t, 1, 0)]
+        )
+        for t in range(4)
+    ]
+    assert found.control == pytest.approx(np.mean(by_hand))
+
+
+def test_a_movies_interval_does_not_depend_on_the_other_movies(trained, data, tmp_path):
+    bundle = export_run(trained, tmp_path / "bundle", onnx=False)
+    every = evaluate_bundle(bundle, data, device="cpu")
+    alone = evaluate_bundle(bundle, data, movies=["c"], device="cpu")
+    assert every.by_movie["c"] == alone.by_movie["c"]
+    assert alone.interval == alone.by_movie["c"].interval
+    low, high = every.interval
+    assert low < every.pearson < high
 
 
 def test_exports_that_are_refused(trained, tmp_path, recipe_of):

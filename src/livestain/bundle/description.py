@@ -93,6 +93,11 @@ class WindowSpec(Settings):
         """Number of planes the network takes."""
         return self.n_z * (self.past + 1 + self.future)
 
+    @property
+    def own_plane(self) -> int:
+        """Place of the target's own plane among the sources; of a whole stack, the middle one."""
+        return self.past * self.n_z + self.n_z // 2
+
 
 class InputSpec(Settings):
     """What the network was trained to look at."""
@@ -228,6 +233,9 @@ class BundleDescription(Settings):
 
     reference: ReferenceStatistics | None = None
     """Statistics of the training inputs."""
+
+    simulated: bool = False
+    """Trained on simulated cells alone: never chosen for a microscope unless somebody names it."""
 
     tolerance: float = Field(default=0.02, gt=0, lt=1)
     """Largest RMS difference of a backend's output from the test output, relative to the standard

@@ -145,8 +145,8 @@ def write_bundle(
             _write_text(new / "recipe.yaml", recipe_yaml)
         np.save(new / "test_input.npy", counts, allow_pickle=False)
         np.save(new / "test_output.npy", expected, allow_pickle=False)
-        middle = counts.shape[1] // 2
-        write_cover(new / "cover.png", counts[0, middle], expected[0, 0], description.outputs[0])
+        own = counts[0, description.input.window.own_plane]
+        write_cover(new / "cover.png", own, expected[0, 0], description.outputs[0])
         torch.save(module.state_dict(), new / "weights.pt")
         opset = None
         if onnx:

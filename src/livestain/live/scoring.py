@@ -7,17 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from livestain.metrics import no_learning_control, pearson
+from livestain.live.replay import ReplaySource
+from livestain.metrics import (
+    frame_bootstrap,
+    frame_of_file,
+    interval95,
+    no_learning_control,
+    pearson,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
+    from pymmcore_plus import CMMCorePlus
 
     from livestain.planes import PlaneIndex
     from livestain.store import Store
 
-__all__ = ["ChannelScore", "bootstrap_interval", "score_store"]
+__all__ = ["ChannelScore", "bootstrap_interval", "frames_of", "score_store"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +38,36 @@ class ChannelScore:
         Those that were scored: predicted, and with a known truth.
     pearson, control : list of float
         Pearson of prediction and of the no-learning control against the truth, by plane.
+    frames : list of hashable
+        The frame of each plane: planes of one frame are not independent.
     """
 
     planes: list[PlaneIndex] = field(default_factory=list)
     pearson: list[float] = field(default_factory=list)
     control: list[float] = field(default_factory=list)
+    frames: list[Hashable] = field(default_factory=list)
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Return 95 % bootstrap intervals over frames, as `livestain evaluate` has them.
+
+        Returns
+        -------
+        dict
+            (low, high) of the mean ``pearson`` and of the mean ``gain``, which is its difference from
+            the control. With a single frame both ends are the mean itself.
+        """
+        means = frame_bootstrap(np.column_stack((self.pearson, self.control)), self.frames)
+        return {
+            "pearson": interval95(means[:, 0]),
+            "gain": interval95(means[:, 0] - means[:, 1]),
+        }
 
 
 def score_store(
-    store: Store, truth: Callable[[str, PlaneIndex], NDArray[Any] | None]
+    store: Store,
+    truth: Callable[[str, PlaneIndex], NDArray[Any] | None],
+    *,
+    frame_of: Callable[[PlaneIndex], Hashable] | None = None,
 ) -> dict[str, ChannelScore]:
     """Score every virtual plane of a store whose truth is known.
 
@@ -48,12 +77,15 @@ def score_store(
         Open for reading.
     truth : callable
         ``truth(channel_name, index)`` gives the true plane (y, x), or None where nobody knows it.
+    frame_of : callable, optional
+        ``frame_of(index)`` gives the frame of a plane; its time point where left out. See `frames_of`.
 
     Returns
     -------
     dict
         By virtual channel; channels without any known truth are left out.
     """
+    frame_of = frame_of or _time_point
     scores: dict[str, ChannelScore] = {}
     for c, channel in enumerate(store.plan.channels):
         if channel.virtual is None:
@@ -68,6 +100,7 @@ def score_store(
             if true is None:
                 continue
             score.planes.append(index)
+            score.frames.append(frame_of(index))
             score.pearson.append(pearson(store.read_decoded(index), true))
             control = no_learning_control(store.read(index.at(c=source_c)))
             score.control.append(pearson(control, true))
@@ -76,24 +109,29 @@ def score_store(
     return scores
 
 
-def bootstrap_interval(
-    values: list[float], *, draws: int = 2000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """Return the percentile bootstrap interval of a mean, after Efron 1979.
+def frames_of(core: CMMCorePlus) -> Callable[[PlaneIndex], Hashable]:
+    """Return what says the frame of a run's plane, for `score_store`.
 
-    Parameters
-    ----------
-    values : list of float
-        Independent observations; at least one.
-    draws : int
-        Number of resamples.
-    level : float
-        Coverage.
-    seed : int
-        Of the resampling, so that a report can be repeated.
+    The time point, since all z of one time point show the same cells; where the camera shows image
+    files, the frame in the file's name, since crops of one frame do so too.
     """
-    rng = np.random.default_rng(seed)
-    sample = np.asarray(values)
-    means = sample[rng.integers(0, len(sample), (draws, len(sample)))].mean(axis=1)
-    low, high = np.quantile(means, ((1 - level) / 2, (1 + level) / 2))
-    return float(low), float(high)
+    source = getattr(core, "source", None)
+    if not isinstance(source, ReplaySource):
+        return _time_point
+    channel = source.channels[0]
+
+    def of_file(index: PlaneIndex) -> Hashable:
+        file = source.file(channel, index.t)
+        # A store is one place for all time points.
+        return index.t if file == source.path else frame_of_file(file.stem)
+
+    return of_file
+
+
+def bootstrap_interval(values: list[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the mean of values that are independent of each other."""
+    return interval95(frame_bootstrap(values, range(len(values))))
+
+
+def _time_point(index: PlaneIndex) -> Hashable:
+    return index.t

@@ -10,22 +10,20 @@ import numpy as np
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import DataError, SettingsError
 from livestain.inference import Stainer
-from livestain.metrics import no_learning_control, pearson
+from livestain.metrics import frame_bootstrap, interval95, no_learning_control, pearson
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
 from livestain.training.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from livestain.training.pairs import Movie, PairSet
 
-__all__ = ["Evaluation", "MovieScore", "evaluate_bundle", "frame_bootstrap"]
-
-_RESAMPLINGS = 2000
+__all__ = ["Evaluation", "MovieScore", "evaluate_bundle"]
 
 Interval = tuple[float, float]
 """From the 2.5th to the 97.5th percentile."""
@@ -144,6 +142,7 @@ def evaluate_bundle(
         Stainer(bundle, device=device, pixel_size_um=pixel_size_um) as stainer,
     ):
         chosen = found.select(movies)
+        own_plane = bundle.description.input.window.own_plane
         done = 0
 
         def tick() -> None:
@@ -153,31 +152,31 @@ def evaluate_bundle(
                 progress(done, len(chosen.pairs))
 
         tables = {
-            movie.name: _score_images(movie, chosen, stainer, place, tick)
+            movie.name: _score_images(movie, chosen, stainer, place, own_plane, tick)
             for movie in chosen.movies
         }
         trained = set(recipe.movies or ()) if recipe is not None else set()
-        rng = np.random.default_rng(0)
-        resampled = {}
+        resampled = []
         by_movie = {}
-        for movie in chosen.movies:
+        for place_of_movie, movie in enumerate(chosen.movies):
             table = tables[movie.name]
             frames = [pair.frame for pair in movie.pairs]
-            means = frame_bootstrap(table, frames, rng)
-            resampled[movie.name] = means
+            # A movie's own interval is the same whatever other movies there are, and the same as that
+            # of its replay; for the mean over movies each is drawn independently of the others.
+            resampled.append(frame_bootstrap(table, frames, seed=place_of_movie))
             by_movie[movie.name] = MovieScore(
                 pearson=float(table[:, 0].mean()),
                 control=float(table[:, 1].mean()),
                 n=len(table),
                 frames=len(set(frames)),
                 trained_on=movie.name in trained,
-                **_intervals(means),
+                **_intervals(frame_bootstrap(table, frames)),
             )
         overall = np.mean([table.mean(axis=0) for table in tables.values()], axis=0)
         return Evaluation(
             pearson=float(overall[0]),
             control=float(overall[1]),
-            **_intervals(np.mean(list(resampled.values()), axis=0)),
+            **_intervals(np.mean(resampled, axis=0)),
             by_movie=by_movie,
             output=bundle.description.outputs[place].name,
             bundle=bundle.name,
@@ -228,7 +227,12 @@ def _what_to_compare(
 
 
 def _score_images(
-    movie: Movie, pairs: PairSet, stainer: Stainer, place: int, tick: Callable[[], None]
+    movie: Movie,
+    pairs: PairSet,
+    stainer: Stainer,
+    place: int,
+    own_plane: int,
+    tick: Callable[[], None],
 ) -> NDArray[np.float64]:
     """Return Pearson of prediction and of control, (images, 2)."""
     rows = []
@@ -240,35 +244,10 @@ def _score_images(
                 "nothing can be compared with it. Remove the pair."
             )
         predicted = stainer.stain(source)[place]
-        control = no_learning_control(source[len(source) // 2])
+        control = no_learning_control(source[own_plane])
         rows.append((pearson(predicted, target), pearson(control, target)))
         tick()
     return np.array(rows, dtype=np.float64)
-
-
-def frame_bootstrap(
-    values: NDArray[np.float64], frames: Sequence[str], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return means over images with whole frames drawn anew, with replacement.
-
-    Parameters
-    ----------
-    values : array of float, (images, columns)
-    frames : sequence of str
-        The frame of each image.
-    rng : Generator
-        Draws.
-
-    Returns
-    -------
-    array of float, (resamplings, columns)
-    """
-    _, member = np.unique(np.asarray(frames), return_inverse=True)
-    count = np.bincount(member)
-    sums = np.stack([np.bincount(member, weights=column) for column in values.T], axis=1)
-    drawn = rng.integers(len(count), size=(_RESAMPLINGS, len(count)))
-    means: NDArray[np.float64] = sums[drawn].sum(axis=1) / count[drawn].sum(axis=1)[:, None]
-    return means
 
 
 class _Intervals(TypedDict):
@@ -279,13 +258,8 @@ class _Intervals(TypedDict):
 
 def _intervals(means: NDArray[np.float64]) -> _Intervals:
     """Return the intervals of prediction, control and gain from resampled means (n, 2)."""
-
-    def interval(column: NDArray[np.float64]) -> Interval:
-        low, high = np.percentile(column, (2.5, 97.5))
-        return float(low), float(high)
-
     return {
-        "interval": interval(means[:, 0]),
-        "control_interval": interval(means[:, 1]),
-        "gain_interval": interval(means[:, 0] - means[:, 1]),
+        "interval": interval95(means[:, 0]),
+        "control_interval": interval95(means[:, 1]),
+        "gain_interval": interval95(means[:, 0] - means[:, 1]),
     }

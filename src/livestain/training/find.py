@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from livestain.errors import DataError
+from livestain.metrics import frame_of_file
 from livestain.training.images import IMAGE_SUFFIXES
 from livestain.training.pairs import Movie, Pair, PairSet, PairSpec, movie_name
 
@@ -15,9 +15,6 @@ __all__ = ["find_pairs"]
 
 _SAME_PIXEL_SIZE = 0.005
 """Relative difference of pixel sizes that counts as none."""
-
-_CROP_OF_FRAME = re.compile(r"(t[^_]*_z[^_]*)_[^_]*")
-"""Files named tTIME_zPLANE_CROP: crops of one frame share its cells."""
 
 
 def find_pairs(data: Path | str, spec: PairSpec) -> PairSet:
@@ -118,7 +115,7 @@ def _pairs_in_folder(movie: Path, spec: PairSpec) -> tuple[Pair, ...]:
         Pair(
             movie=name,
             name=stem,
-            frame=match[1] if (match := _CROP_OF_FRAME.fullmatch(stem)) else stem,
+            frame=frame_of_file(stem),
             sources=(files[0][stem],),
             targets=tuple(found[stem] for found in files[1:]),
         )
