@@ -39,7 +39,13 @@ except livestain.LivestainError as error:
     print(f"refused: {error}")
 
 report = livestain.Session(
-    core, sequence, folder / "own.ome.zarr", pixel_size_um=0.1, overwrite=True
+    core,
+    sequence,
+    folder / "own.ome.zarr",
+    # A model of simulated cells is used on a real microscope only by its name; yours needs none.
+    models={"mitochondria": "demo-mitochondria"},
+    pixel_size_um=0.1,
+    overwrite=True,
 ).run()
 print(
     f"{report.planes_acquired} acquired, {report.planes_stained} stained, latency {report.latency_ms}"

@@ -197,7 +197,14 @@ def test_a_worker_stuck_in_a_plane_leaves_too_when_its_parent_is_gone(tmp_path, 
                 store=str(path),
                 shape=(64, 64),
                 pixel_size_um=0.1,
-                models=(ChannelModel(c=1, bundle=str(tiny_bundle), output="mitochondria"),),
+                models=(
+                    ChannelModel(
+                        c=1,
+                        bundle=str(tiny_bundle),
+                        sha256=read_bundle(tiny_bundle).sha256,
+                        output="mitochondria",
+                    ),
+                ),
                 device="cpu",
             )
             send(connection, "setup", setup=setup.model_dump(mode="json"))

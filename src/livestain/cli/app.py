@@ -69,6 +69,12 @@ def run(arguments: list[str] | None = None) -> int:
             raise
         typer.echo(f"livestain: {error}", err=True)
         return EXIT_BAD_INPUT
+    except OSError as error:
+        if os.environ.get("LIVESTAIN_DEBUG"):
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        typer.echo(f"livestain: cannot use{where}: {error.strerror or error}.", err=True)
+        return EXIT_BAD_INPUT
     finally:
         sys.stdout.flush()
     return 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.errors import StoreError
+from livestain.errors import LivestainError, StoreError
 
 if TYPE_CHECKING:
     import useq
@@ -21,6 +21,7 @@ DEMO_SEED = 2026
 
 _BUNDLE = "demo-mitochondria"
 _FLUORESCENCE_EVERY = 3
+_MARK = "livestain-demo"  # in the sequence's metadata: the next demo may replace this store
 
 
 def register(app: typer.Typer) -> None:
@@ -45,35 +46,37 @@ def demo(
     Micro-Manager's demo hardware runs a time-lapse of brightfield stacks with a real fluorescence frame
     now and then. The mitochondria channel is predicted from brightfield while the run goes on.
     """
-    from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
+    from livestain.cli.driving import drive, print_json, print_table, score, summary
     from livestain.live.microscope import simulated_core
-    from livestain.live.scoring import score_store
     from livestain.live.session import Session
     from livestain.store import open_store
 
-    out.mkdir(parents=True, exist_ok=True)
     store_path = out / "demo.ome.zarr"
-    core = simulated_core(seed)
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out} is a file; give --out a folder, which is made if it is missing.")
+    if store_path.exists() and not _is_demo(store_path):
+        raise StoreError(
+            f"{store_path} exists already and is not a demo's. Give another folder with --out."
+        )
     session = Session(
-        core,
+        simulated_core(seed),
         demo_sequence(),
         store_path,
         models={"mitochondria": _BUNDLE},
         device=device,
-        overwrite=_is_demo(store_path),
+        overwrite=True,
     )
-    report = drive(session, out / "latest.png")
+    report, code = drive(session, out / "latest.png")
+    result = summary(report, score(session))
     with open_store(store_path) as store:
-        scores = score_store(store, core.truth)
         picture = _draw(store, out / "demo.png")
-    result = summary(report, scores)
     result["picture"] = str(picture)
     if as_json:
         print_json(result)
     else:
         print_table(result)
         typer.echo(f"The picture: {picture}")
-    raise typer.Exit(exit_code(report))
+    raise typer.Exit(code)
 
 
 def demo_sequence() -> useq.MDASequence:
@@ -96,7 +99,10 @@ def demo_sequence() -> useq.MDASequence:
                 },
                 {"group": "Virtual", "config": "mitochondria"},
             ],
-            "metadata": {"livestain": {"channels": {"mitochondria": {"bundle": _BUNDLE}}}},
+            "metadata": {
+                _MARK: True,
+                "livestain": {"channels": {"mitochondria": {"bundle": _BUNDLE}}},
+            },
         }
     )
 
@@ -105,14 +111,12 @@ def _is_demo(path: Path) -> bool:
     """Return whether a store is an earlier demo's, which alone the demo may replace."""
     from livestain.store import open_store
 
-    if not path.exists():
-        return False
     try:
         with open_store(path) as store:
-            sequence = store.attributes.get("sequence")
-    except StoreError:
+            sequence = store.attributes.get("sequence", {})
+    except LivestainError:
         return False
-    return bool(sequence == demo_sequence().model_dump(mode="json", exclude_unset=True))
+    return bool(sequence.get("metadata", {}).get(_MARK))
 
 
 def _draw(store: Store, path: Path) -> Path:

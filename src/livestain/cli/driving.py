@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import threading
+import traceback
 from typing import TYPE_CHECKING, Any, Self
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from livestain.errors import LivestainError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,22 +30,29 @@ if TYPE_CHECKING:
     from livestain.live.scoring import ChannelScore
     from livestain.live.session import Session
 
-__all__ = ["LatestPicture", "drive", "exit_code", "print_json", "print_table", "summary"]
+__all__ = ["LatestPicture", "drive", "print_json", "print_table", "score", "summary"]
 
 _REDRAW_S = 0.15
 
 
-def drive(session: Session, latest: Path | None) -> RunReport:
+def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
     """Run a session with a progress display on standard error.
 
     Ctrl-C once stops the acquisition and stains what is owed, twice stops at once.
+
+    Returns
+    -------
+    report : RunReport
+        How it ended.
+    code : int
+        Exit code: 0 all done, 1 something is missing or broke (it was told), 130 interrupted.
 
     Raises
     ------
     LivestainError
         Before anything was touched: the input cannot work.
     typer.Exit
-        With code 1, after the error was told: the run began and broke; what was acquired is kept.
+        With code 1, after the error was told, where there is not even a report.
     """
     console = Console(stderr=True)
     with console.status("Checking, allocating the store, warming the model ..."):
@@ -76,19 +88,44 @@ def drive(session: Session, latest: Path | None) -> RunReport:
                 progress.update(raw, completed=now.acquired)
                 progress.update(virtual, completed=now.stained, note=f"owed {now.owed}{late}")
                 if report is not None:
-                    return report
+                    return report, exit_code(report)
     except Exception as error:
+        if os.environ.get("LIVESTAIN_DEBUG"):
+            traceback.print_exception(error)
         typer.echo(
-            f"livestain: the run broke off: {error} What was acquired until then is kept in "
+            f"livestain: the run did not go as it should: {error} What was acquired is kept in "
             f"{session.out}.",
             err=True,
         )
         for note in getattr(error, "__notes__", ()):
             typer.echo(f"  {note}", err=True)
-        raise typer.Exit(1) from error
+        if session.report is None:
+            raise typer.Exit(1) from error
+        return session.report, exit_code(session.report) or 1
     finally:
         if picture is not None:
             picture.close()
+            if picture.error is not None:
+                typer.echo(f"livestain: {latest} was not drawn: {picture.error}", err=True)
+
+
+def score(session: Session) -> dict[str, ChannelScore]:
+    """Compare a finished run with the truth, where whoever made the planes knows it.
+
+    That is the simulated dish, or the recording; nobody knows it on a real microscope.
+    """
+    from livestain.live.scoring import score_store
+    from livestain.store import open_store
+
+    truth = getattr(session.core, "truth", None)
+    if truth is None:
+        return {}
+    try:
+        with open_store(session.out) as store:
+            return score_store(store, truth)
+    except LivestainError as error:  # the run is whole, whatever a look at it says
+        typer.echo(f"livestain: the predictions were not scored: {error}", err=True)
+        return {}
 
 
 class _Interrupts:
@@ -199,7 +236,7 @@ def _mean(values: Any) -> float | None:
 
 def print_table(result: dict[str, Any]) -> None:
     """Print a run's summary for people."""
-    table = Table(title=f"{result['store']}", show_header=False, title_justify="left")
+    table = Table(title=escape(result["store"]), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
     latency = result["latency_ms"]
@@ -217,7 +254,7 @@ def print_table(result: dict[str, Any]) -> None:
     for model in result["models"]:
         table.add_row(
             f"model of {model['channel']}",
-            f"{model['bundle']} on {model['device']} ({model['backend']})",
+            escape(f"{model['bundle']} on {model['device']} ({model['backend']})"),
         )
     for name, r in result.get("pearson_by_channel", {}).items():
         control, gain = result["control_by_channel"][name], result["gain_by_channel"][name]
@@ -228,6 +265,8 @@ def print_table(result: dict[str, Any]) -> None:
         )
     if result["worker_deaths"]:
         table.add_row("worker restarts", str(result["worker_deaths"]))
+    for note in result["notes"]:
+        table.add_row("note", escape(note))
     Console().print(table)
 
 

@@ -73,11 +73,9 @@ def run(
             "--config and --replay were both given; the planes come from one microscope or from one "
             "recording. Leave one out."
         )
-    from livestain.cli.driving import drive, exit_code, print_json, print_table, summary
-    from livestain.live.scoring import score_store
+    from livestain.cli.driving import drive, print_json, print_table, score, summary
     from livestain.live.session import Session
     from livestain.live.virtual import load_sequence, split_sequence
-    from livestain.store import open_store
 
     wanted = load_sequence(sequence)
     # Where the planes are replayed, only the option or the sequence can know the pixel size.
@@ -94,16 +92,13 @@ def run(
         overwrite=overwrite,
     )
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
-    report = drive(session, latest if session.plan.bundles else None)
-    with open_store(out) as store:
-        # Who made the planes knows what should be seen: the simulated dish, or the recording.
-        scores = score_store(store, core.truth) if hasattr(core, "truth") else {}
-    result = summary(report, scores)
+    report, code = drive(session, latest if session.plan.bundles else None)
+    result = summary(report, score(session))
     if as_json:
         print_json(result)
     else:
         print_table(result)
-    raise typer.Exit(exit_code(report))
+    raise typer.Exit(code)
 
 
 def parse_models(options: list[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
 from livestain.errors import BundleError, MicroscopeError, SequenceError, StoreError
+from livestain.live.microscope import SimulatedCore
 from livestain.live.replay import ReplaySource
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
@@ -128,7 +129,13 @@ def plan_run(
                 f"Give source_kind (brightfield, phase, dic or fluorescence) for {virtual.name!r} in "
                 "metadata.livestain.channels."
             )
-        bundle = _bundle_of(virtual, models.get(virtual.name), kind, pixel)
+        bundle = _bundle_of(
+            virtual,
+            models.get(virtual.name),
+            kind,
+            pixel,
+            simulated=isinstance(core, SimulatedCore),
+        )
         output = _output_of(virtual, bundle)
         check_fit(
             bundle.description,
@@ -263,12 +270,29 @@ def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) 
 def _check_recording(core: CMMCorePlus, plan: StorePlan) -> None:
     """Refuse a plan that asks a replayed recording for planes that it does not have."""
     source = getattr(core, "source", None)
-    if isinstance(source, ReplaySource) and (plan.n_t > source.n_t or plan.n_z > source.n_z):
+    if not isinstance(source, ReplaySource):
+        return
+    raw = [(c, channel.name) for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
+    # The demo hardware has presets of its own, under which the camera would show another channel.
+    if strange := [name for _, name in raw if name not in source.channels]:
+        raise SequenceError(
+            f"The recording {source.path} has no channel {strange[0]!r}; it has: "
+            f"{', '.join(source.channels)}. Give the sequence channels that were recorded."
+        )
+    if plan.n_t > source.n_t or plan.n_z > source.n_z:
         raise SequenceError(
             f"The sequence has {plan.n_t} time points and {plan.n_z} z-planes, the recording "
             f"{source.path} has {source.n_t} and {source.n_z}. Shorten the sequence to what was "
             "recorded."
         )
+    for c, name in raw:
+        wanted = plan.planned_indices(c)
+        if holes := [i for i in wanted if not source.has(name, i.t, i.z)]:
+            raise SequenceError(
+                f"The recording {source.path} lacks {len(holes)} of the {len(wanted)} planes that the "
+                f"sequence has of channel {name!r}, the first at t {holes[0].t}, z {holes[0].z}. Leave "
+                "them out, for example with acquire_every, do_stack: false or fewer loops."
+            )
 
 
 def _camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
@@ -277,6 +301,11 @@ def _camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
     if not camera:
         raise MicroscopeError(
             "The microscope has no camera: choose one in the Micro-Manager configuration."
+        )
+    if (cameras := core.getNumberOfCameraChannels()) != 1:
+        raise MicroscopeError(
+            f"The camera {camera!r} gives {cameras} images at once, and the store has one place for "
+            "each event's image. Choose a single camera in the Micro-Manager configuration."
         )
     components, bytes_per_pixel = core.getNumberOfComponents(), core.getBytesPerPixel()
     if components != 1:
@@ -369,18 +398,24 @@ def _source_of(virtual: VirtualChannel, raw_names: list[str]) -> int:
     )
 
 
-def _bundle_of(virtual: VirtualChannel, model: str | None, kind: str, pixel: float) -> Bundle:
+def _bundle_of(
+    virtual: VirtualChannel, model: str | None, kind: str, pixel: float, *, simulated: bool
+) -> Bundle:
     wanted = model or virtual.settings.bundle
     if wanted:
         return find_bundle(wanted)
     output = virtual.settings.output or virtual.name
-    fitting = bundles_for(output, kind, pixel)
+    # A model of simulated cells would draw mitochondria into real ones, too; so nobody gets it unasked.
+    found = bundles_for(output, kind, pixel)
+    fitting = [b for b in found if b.description.simulated == simulated] or found * simulated
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
+        unasked = ", ".join(b.name for b in found)
         raise BundleError(
             f"No model predicts {output!r} from {kind} at {pixel:g} um pixels. Give one with "
             f"--model {virtual.name}=BUNDLE (a name or a folder), or put it on LIVESTAIN_MODELS."
+            + (f" ({unasked} was trained on simulated cells: name it to use it.)" if found else "")
         )
     raise BundleError(
         f"Several models predict {output!r} from {kind} at {pixel:g} um pixels: "

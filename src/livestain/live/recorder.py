@@ -84,6 +84,7 @@ class Recorder:
         if not image.flags.owndata and image.base is not None:
             image = image.copy()  # a view into a buffer that the camera may fill again
         image.flags.writeable = False
+        facts = frame_facts(meta)
         with self._room:
             if not self._room.wait_for(
                 lambda: (
@@ -107,7 +108,6 @@ class Recorder:
             self._release(image.nbytes)
             self._finish_one()
             raise
-        facts = frame_facts(meta)
         future.add_done_callback(partial(self._on_done, index, image.nbytes, facts, ready_ns))
 
     def _on_done(
@@ -198,5 +198,5 @@ def frame_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
 def _number(text: Any) -> float | str:
     try:
         return float(text)
-    except ValueError:
+    except (TypeError, ValueError):
         return str(text)

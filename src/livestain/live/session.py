@@ -105,7 +105,7 @@ class Session:
     ) -> None:
         self.core = core
         self.sequence = sequence
-        self.out = Path(out)
+        self.out = Path(out).absolute()  # a program may change its folder while it runs
         self._models = models
         self._pixel_size_um = pixel_size_um
         self._device = device
@@ -117,6 +117,7 @@ class Session:
 
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
+        self._acquiring = threading.Event()
         self._cancelled = threading.Event()
         self._aborted = threading.Event()
         self._broken = threading.Event()  # the acquisition itself, not a listener of the user's
@@ -189,22 +190,24 @@ class Session:
                 raise TimeoutError(f"The run is not over after {timeout} s.")
         self._thread.join()
         if self._errors:
-            first, *later = self._errors
-            for error in later:
-                first.add_note(f"Later also: {type(error).__name__}: {error}")
-            raise first
+            raise self._errors[0]
         assert self._report is not None  # noqa: S101 - without an error there is a report
         return self._report
 
     def cancel(self) -> None:
         """Stop acquiring; what is owed is still stained."""
         self._cancelled.set()
-        self.core.mda.cancel()
+        self._stop_runner()
 
     def abort(self) -> None:
         """Stop acquiring and staining; what is owed stays owed, the store stays valid."""
         self._aborted.set()
         self.cancel()
+
+    @property
+    def report(self) -> RunReport | None:
+        """How the run ended, also where `wait` raises; None before its end."""
+        return self._report
 
     @property
     def cancelled(self) -> bool:
@@ -276,7 +279,12 @@ class Session:
                     shape=(plan.store.height, plan.store.width),
                     pixel_size_um=plan.store.pixel_size_um,
                     models=tuple(
-                        ChannelModel(c=c, bundle=str(bundle.path), output=output)
+                        ChannelModel(
+                            c=c,
+                            bundle=str(bundle.path.resolve()),
+                            sha256=bundle.sha256,
+                            output=output,
+                        )
                         for c, (bundle, output) in plan.bundles.items()
                     ),
                     device=self._device,
@@ -334,7 +342,9 @@ class Session:
             self._close()
             try:
                 if self._errors:
-                    first = self._errors[0]
+                    first, *later = self._errors
+                    for other in later:
+                        first.add_note(f"Later also: {type(other).__name__}: {other}")
                     self.failed.emit(first if isinstance(first, Exception) else Exception(first))
                 elif self._report is not None:
                     self.finished.emit(self._report)
@@ -348,22 +358,36 @@ class Session:
             (events.frameReady, self._on_frame),
             (events.sequenceStarted, self._cancel_again),
             (events.eventStarted, self._cancel_again),
+            (events.sequenceCanceled, self._on_canceled),
         ]
         for signal, slot in slots:
             connect_direct(signal, slot)
         try:
+            _check_idle(self.core)  # the model took seconds to warm
             if not self._cancelled.is_set():
                 with burst_buffer(self.core, self.plan.sequence):
+                    self._acquiring.set()
                     self.core.mda.run(self.plan.sequence)
         except Exception as error:
             self._fail(error)
         finally:
+            self._acquiring.clear()
             for signal, slot in slots:
                 signal.disconnect(slot)
 
     def _cancel_again(self, *_: object) -> None:
         """Repeat a `cancel` that the runner forgot: one between two events, or before the first."""
-        if self._cancelled.is_set():
+        if self._cancelled.is_set() or self._broken.is_set():
+            self._stop_runner()
+
+    def _on_canceled(self, *_: object) -> None:
+        """Note that the user stopped the acquisition in another program, on the same core."""
+        if not self._broken.is_set():
+            self._cancelled.set()
+
+    def _stop_runner(self) -> None:
+        """Cancel our own acquisition; never one that somebody else runs on the core."""
+        if self._acquiring.is_set():
             self.core.mda.cancel()
 
     def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
@@ -407,8 +431,8 @@ class Session:
 
     def _set_display(self, index: PlaneIndex) -> None:
         """Set the window in which viewers show a raw channel, from its first plane."""
-        low, high = np.percentile(self.store.read(index)[::4, ::4], (0.1, 99.9))
         try:
+            low, high = np.percentile(self.store.read(index)[::4, ::4], (0.1, 99.9))
             self.store.set_display(index.c, float(low), float(max(high, low + 1)))
         except StoreError as error:  # a viewer holds the file open, on Windows; only looks suffer
             self._notes.append(f"display window of channel {index.c} not set: {error}")
@@ -466,7 +490,7 @@ class Session:
         """Note an error that ends the acquisition; planes that are there are kept."""
         self._errors.append(error)
         self._broken.set()
-        self.core.mda.cancel()
+        self._stop_runner()
         with self._news:
             self._news.notify_all()
 
@@ -556,7 +580,8 @@ class Session:
             self._wait_through_interrupts()
         else:
             self.abort()
-            self._over.wait()
+            while not self._over.wait(_WAKE_S):
+                pass
 
 
 def _check_idle(core: CMMCorePlus) -> None:

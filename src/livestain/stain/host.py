@@ -35,7 +35,8 @@ class HostSettings:
     """Longest time from launch to `ready`; importing torch from a cold disk takes tens of seconds."""
 
     hang_timeout_s: float = 60.0
-    """Silence for longer than this, and than 20 predictions, counts as a hang."""
+    """Silence for this long with a plane in hand, or after a ping that half of it in silence brings,
+    counts as a hang; 20 predictions, where that is longer."""
 
     max_attempts: int = 2
     """Failures or deaths on one plane after which it is `impossible`."""
@@ -114,7 +115,9 @@ class WorkerHost:
         """
         self._thread.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._state.ready or self._state.error)
+            # In short waits, since Windows does not interrupt a long one by Ctrl-C.
+            while not (self._state.ready or self._state.error):
+                self._changed.wait(_POLL_S)
             if self._state.error is not None:
                 raise self._state.error
             assert self._state.ready is not None  # noqa: S101

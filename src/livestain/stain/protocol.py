@@ -27,6 +27,9 @@ class ChannelModel(Settings):
     bundle: str
     """Folder of the bundle."""
 
+    sha256: str
+    """Its identity; a folder that holds another bundle by now is refused."""
+
     output: str
     """Name of the bundle's output that is stored in this channel."""
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from livestain.errors import LivestainError
+from livestain.errors import BundleError, LivestainError
 from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
@@ -93,6 +93,12 @@ class Worker:
             except LivestainError as error:
                 send(self._connection, "refused", error=type(error).__name__, why=str(error))
                 return
+            except (BrokenPipeError, ConnectionError, EOFError):
+                raise
+            except Exception as error:
+                why = f"The worker could not start: {type(error).__name__}: {error}"
+                send(self._connection, "refused", error="WorkerError", why=why)
+                return
             except _StopError:
                 return
             self._serve()
@@ -146,9 +152,16 @@ class Worker:
             for model in setup.models:
                 stainer = self._stainers.get(model.bundle)
                 if stainer is None:
+                    bundle = read_bundle(model.bundle)
+                    if bundle.sha256 != model.sha256:
+                        raise BundleError(
+                            f"The model in {model.bundle} is not the one that the run began with "
+                            f"(SHA-256 {bundle.sha256[:12]}, expected {model.sha256[:12]}). "
+                            "Restore it; models must not change while a run goes on."
+                        )
                     stainer = stack.enter_context(
                         Stainer(
-                            read_bundle(model.bundle),
+                            bundle,
                             device=setup.device,
                             pixel_size_um=setup.pixel_size_um,
                             threads=setup.threads,
@@ -207,7 +220,9 @@ class Worker:
             if task is not None:
                 self._report_owed()
                 self._stain(task)
-            elif self._levels:
+                continue
+            self._report_owed(at_once=True)
+            if self._levels:
                 if not self._rest():
                     self._write_levels(self._levels.pop())
             elif self._finishing and self._backlog.owed == 0:
@@ -303,9 +318,10 @@ class Worker:
         now = time.monotonic()
         self._levels_due = now + (_LEVELS_SHARE - 1) * (now - began)
 
-    def _report_owed(self) -> None:
+    def _report_owed(self, *, at_once: bool = False) -> None:
         now, owed = time.monotonic(), self._backlog.owed
-        if now - self._last_owed[0] > _OWED_REPORT_S and owed != self._last_owed[1]:
+        due = at_once or now - self._last_owed[0] > _OWED_REPORT_S
+        if due and owed != self._last_owed[1]:
             self._last_owed = (now, owed)
             send(self._connection, "owed", n=owed)
 
