@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -113,6 +114,21 @@ def test_overwriting_removes_nothing_but_livestain_stores(path):
     with pytest.raises(StoreError, match="not a livestain store"):
         create_store(path, make_plan(), overwrite=True)
     assert path.exists()
+
+
+def test_an_old_store_that_cannot_be_removed_does_not_stop_the_new_one(full, path, monkeypatch):
+    full.close()
+    remove = os.unlink
+
+    def stuck(name, **how):
+        if str(name).endswith("c.0.0.0.0.0"):
+            raise OSError(errno.EACCES, "Permission denied", name)
+        remove(name, **how)
+
+    monkeypatch.setattr(os, "unlink", stuck)
+    with create_store(path, make_plan(n_t=2), overwrite=True) as store:
+        assert store.plan.n_t == 2
+        assert not store.present(0).any()
 
 
 def test_a_journal_without_its_store_is_not_continued(path):

@@ -180,6 +180,21 @@ def test_a_killed_writer_costs_no_finished_plane(path, round_):
         assert reader.present(0).all()
 
 
+def test_a_plane_that_comes_while_it_is_looked_for_is_read_and_not_called_damaged(
+    store, path, monkeypatch
+):
+    index = at(2, 0, 1)
+
+    def late(*arguments):
+        # After the reading has failed, and before the look at the file.
+        store.write(index, plane_of(index)).result()
+        return chunk_file(*arguments)
+
+    monkeypatch.setattr("livestain.store.store.chunk_file", late)
+    with open_store(path) as reader:
+        np.testing.assert_array_equal(reader.read(index), plane_of(index))
+
+
 @pytest.mark.parametrize("codec", ["blosc-lz4", "blosc-zstd", "none"])
 def test_a_damaged_plane_is_an_error_and_never_pixels(path, codec):
     with create_store(path, make_plan(codec=codec)) as store:

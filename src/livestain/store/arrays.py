@@ -29,7 +29,7 @@ __all__ = ["Layout", "Mode", "chunk_file", "open_array", "present_chunks"]
 Mode = Literal["r", "r+"]
 
 # "c.T.C.Z.0.0": all planes of a level lie in one folder, so that a plane is one file and no folders
-# of its own (docs/decisions/0010-store-files.md).
+# of its own (docs/decisions/0005-store-files.md).
 _SEPARATOR = "."
 
 _CODECS: dict[str, list[dict[str, Any]]] = {
@@ -116,7 +116,7 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
         "context": {
             "cache_pool": {"total_bytes_limit": 0},
             # A killed process loses nothing that was written; a power cut may cost the last seconds,
-            # and then the checksum says so (docs/decisions/0010-store-files.md).
+            # and then the checksum says so (docs/decisions/0005-store-files.md).
             "file_io_sync": False,
         },
     }

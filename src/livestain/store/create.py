@@ -112,7 +112,8 @@ def _remove(path: Path) -> None:
         old = path.with_name(f".{path.name}.{os.getpid()}.removed")
         path.rename(old)
         journal_path(path).unlink(missing_ok=True)
-        shutil.rmtree(old)
+        # From here on the new store stands, whether or not all of the old one can be removed.
+        shutil.rmtree(old, ignore_errors=True)
     else:
         journal_path(path).unlink(missing_ok=True)
 

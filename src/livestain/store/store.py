@@ -245,22 +245,25 @@ class Store:
         StoreError
             If it is damaged, or the place is outside the plan.
         """
-        t, c, z = self._place(index)
+        place = self._place(index)
+        where = "Plane t={} c={} z={} of {}".format(*place, self.path)
         try:
-            plane: NDArray[np.uint16] = self._array(level)[t, c, z].read().result()
+            return self._read(level, place)
         except (ValueError, OSError) as error:
-            file = chunk_file(self.path / str(level), t, c, z)
-            where = f"Plane t={t} c={c} z={z} of {self.path}"
+            file = chunk_file(self.path / str(level), *place)
             if not file.is_file():
                 raise MissingPlaneError(
                     f"{where} is not there (level {level}). It may still come while the run goes "
                     "on; `livestain status` says why it is missing."
                 ) from error
+        try:
+            # The file may have come between the reading and the look for it: only now is it judged.
+            return self._read(level, place)
+        except (ValueError, OSError) as error:
             raise StoreError(
                 f"{where} is damaged or cannot be read: {error}. Restore {file.name} in level "
                 f"{level} from a copy, or remove it, and the plane counts as missing."
             ) from error
-        return plane
 
     def read_decoded(self, index: PlaneIndex) -> NDArray[np.float32]:
         """Read a predicted plane in its unit; NaN where nothing was predicted.
@@ -312,6 +315,10 @@ class Store:
             # Two threads may both open it: the second handle replaces an equal one.
             self._levels[level] = open_array(self.path / str(level), mode=self.mode)
         return self._levels[level]
+
+    def _read(self, level: int, place: tuple[int, int, int]) -> NDArray[np.uint16]:
+        plane: NDArray[np.uint16] = self._array(level)[place].read().result()
+        return plane
 
     def _start(
         self, level: int, index: PlaneIndex, plane: NDArray[np.uint16], place: tuple[int, int, int]
