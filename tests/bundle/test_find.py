@@ -84,3 +84,12 @@ def test_a_damaged_description_does_not_hide_the_others(models, caplog):
     (models / "first" / "mine" / "rdf.yaml").write_text("a: [")
     assert [bundle.path.name for bundle in bundles_for("mitochondria")] == ["yours"]
     assert "rdf.yaml" in caplog.text
+
+
+@pytest.mark.parametrize("part", ["weights.pt", "test_output.npy"])
+def test_damage_to_any_other_file_does_not_hide_the_others_either(models, caplog, part):
+    (models / "first" / "mine" / part).write_bytes(b"damaged")
+    assert [bundle.path.name for bundle in bundles_for("mitochondria")] == ["yours"]
+    assert part in caplog.text
+    with pytest.raises(BundleError, match=part):
+        find_bundle("mine")

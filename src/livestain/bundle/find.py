@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livestain.bundle.files import RDF
 from livestain.bundle.fit import check_fit
 from livestain.bundle.read import Bundle, read_bundle, read_description
 from livestain.errors import BundleError
+
+if TYPE_CHECKING:
+    from livestain.bundle.description import BundleDescription
 
 __all__ = ["bundles_for", "find_bundle", "known_bundles", "search_path"]
 
@@ -95,15 +99,20 @@ def bundles_for(
     found = []
     for path in known_bundles().values():
         try:
-            bundle = read_description(path)
+            if _fits(read_description(path).description, output, kind, pixel_size_um):
+                found.append(read_bundle(path))
         except BundleError as error:
             _log.warning("Left out: %s", error)
-            continue
-        if output not in [channel.name for channel in bundle.description.outputs]:
-            continue
-        try:
-            check_fit(bundle.description, kind=kind, pixel_size_um=pixel_size_um)
-        except BundleError:
-            continue
-        found.append(read_bundle(path))
     return found
+
+
+def _fits(
+    description: BundleDescription, output: str, kind: str | None, pixel_size_um: float | None
+) -> bool:
+    if output not in [channel.name for channel in description.outputs]:
+        return False
+    try:
+        check_fit(description, kind=kind, pixel_size_um=pixel_size_um)
+    except BundleError:
+        return False
+    return True
