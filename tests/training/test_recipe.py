@@ -25,6 +25,7 @@ def test_ours_build_and_read_back(name):
         ({"loss": {}}, "at least one weight"),
         ({"pixel_size_um": 1.0}, "outside pixel_size_range_um"),
         ({"window": {"z": 3}}, "needs z_step_um"),
+        ({"window": {"z": "all", "depth": 5}, "z_step_um": 0.5}, "same plane for all.*odd number"),
         ({"movies": ["a"], "leave_out": ["a"]}, "both in movies and in leave_out"),
         ({"network": {"name": "unet2d", "kwargs": {"in_channels": 2}}}, "in_channels"),
     ],

@@ -170,7 +170,8 @@ class Recipe(Settings):
     """What is predicted, in the network's order."""
 
     window: WindowSpec = WindowSpec()
-    """The source planes of one prediction; more than one plane needs data in stores."""
+    """The source planes of one prediction; more than one plane needs data in stores. `z: all` is
+    refused: the network predicts one plane, which would be the same for every z of the stack."""
 
     pixel_size_um: float = Field(gt=0, allow_inf_nan=False)
     """Side of a pixel of the training data in the sample, in micrometres."""
@@ -232,6 +233,11 @@ class Recipe(Settings):
         names = [target.output.name for target in self.targets]
         if len(set(names)) < len(names):
             raise ValueError("two targets have the same output name")
+        if self.window.z == "all":
+            raise ValueError(
+                "window.z: all gives the network the same planes for every z of a stack, so it would "
+                "predict the same plane for all of them; give an odd number of z-planes"
+            )
         if self.window.window().needs_stack and self.z_step_um is None:
             raise ValueError("a window of several z-planes needs z_step_um")
         if self.movies is not None and set(self.movies) & set(self.leave_out):
