@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import tifffile
 import useq
+import yaml
 from PIL import Image
 from pymmcore_plus.core import SequencedEvent
 
+from livestain.cli import app
 from livestain.errors import DataError, MicroscopeError
 from livestain.live.microscope import replay_core
 from livestain.live.replay import ReplaySource
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
-from livestain.store import ChannelPlan, PlannedBlock, StorePlan, create_store, store_status
+from livestain.store import (
+    ChannelPlan,
+    PlannedBlock,
+    StorePlan,
+    create_store,
+    open_store,
+    store_status,
+)
 
 NAMES = ("t001_10", "t001_4", "t002_1", "t010_0")
 """In the order of their names, which is not that of their numbers."""
@@ -112,6 +123,79 @@ def test_fluorescence_beside_the_brightfield_is_a_channel(tmp_path, given):
     core.snapImage()
     np.testing.assert_array_equal(core.getImage(), bright[0])
     del core
+
+
+@pytest.mark.parametrize(
+    ("folder", "channel"),
+    [
+        ("recorded_pngs", "Brightfield"),
+        ("2026-03-01", "Brightfield"),
+        ("bf_20x", "Brightfield"),
+        ("mitochondria", "Mitochondria"),
+        ("Nuclei 2", "Nuclei 2"),
+        ("phase_contrast", "Phase_contrast"),
+        ("fluorescence", "Fluorescence"),
+        ("GFP", "GFP"),
+    ],
+)
+def test_a_single_folder_is_brightfield_unless_its_name_says_otherwise(tmp_path, folder, channel):
+    record(tmp_path / folder)
+    assert ReplaySource(tmp_path / folder).channels == (channel,)
+
+
+def command(capfd, tmp_path, channels, *options):
+    """Run `livestain run` of three time points; return code, report and what was said."""
+    sequence = {
+        "axis_order": "tpgcz",
+        "time_plan": {"interval": 0, "loops": 3},
+        "channels": [{"exposure": 5, **channel} for channel in channels],
+    }
+    path = tmp_path / "my_sequence.yaml"
+    path.write_text(yaml.safe_dump(sequence))
+    capfd.readouterr()
+    code = cli("run", path, "--json", *options)
+    out, err = capfd.readouterr()
+    return code, json.loads(out) if out else None, err
+
+
+def cli(*arguments):
+    return app.run([str(a) for a in arguments])
+
+
+def test_recorded_images_are_replayed_as_the_readme_says(tmp_path, capfd):
+    images = record(tmp_path / "recorded_pngs")
+    out = tmp_path / "replay.ome.zarr"
+    options = ("--out", out, "--replay", tmp_path / "recorded_pngs", "--pixel-size", 0.08)
+    code, report, err = command(capfd, tmp_path, [{"config": "Brightfield"}], *options)
+    assert (code, report["planes_acquired"]) == (0, 3), err
+    with open_store(out) as store:
+        np.testing.assert_array_equal(store.read(PlaneIndex(0, 2, 0, 0)), images[2])
+
+
+def test_a_store_with_sparse_fluorescence_is_replayed_and_scored_where_it_is(
+    tmp_path, capfd, tiny_bundle
+):
+    first = tmp_path / "first.ome.zarr"
+    bright, green = {"config": "Brightfield"}, {"config": "Mitochondria"}
+    recorded = [bright, {**green, "acquire_every": 3}]
+    assert command(capfd, tmp_path, recorded, "--out", first)[0] == 0
+    virtual = {"group": "Virtual", "config": "mitochondria"}
+    again = tmp_path / "again.ome.zarr"
+    model = ("--model", f"mitochondria={tiny_bundle}", "--device", "cpu")
+    replayed = ("--out", again, "--replay", first)
+    code, report, err = command(capfd, tmp_path, [bright, virtual], *replayed, *model)
+    assert (code, report["planes_stained"]) == (0, 3), err
+    (scored,) = report["pearson_by_plane"]["mitochondria"]
+    assert (scored["t"], scored["z"]) == (0, 0)
+    assert "not scored" not in err
+    # What the recording lacks is not recorded again as something else.
+    third = ("--out", tmp_path / "third.ome.zarr", "--replay", first)
+    code, report, err = command(capfd, tmp_path, [bright, green], *third)
+    assert (code, report) == (2, None)
+    assert "lacks 2 of the 3 planes" in err
+    assert "'Mitochondria', the first at t 1, z 0" in err
+    assert not (tmp_path / "third.ome.zarr").exists()
+    assert command(capfd, tmp_path, recorded, *third)[0] == 0
 
 
 def test_store_is_shown_by_time_channel_and_z(tmp_path):

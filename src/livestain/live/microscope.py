@@ -101,8 +101,7 @@ class ReplayCore(StageCore):
             Whose t and z say which plane.
         """
         for name in self.source.channels:
-            known = index.t < self.source.n_t and index.z < self.source.n_z
-            if name.lower() == channel.lower() and known:
+            if name.lower() == channel.lower() and self.source.has(name, index.t, index.z):
                 return self.camera.crop(self.source.truth(name, index.t, index.z))
         return None
 

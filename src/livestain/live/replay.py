@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from livestain.errors import DataError
+from livestain.live.virtual import kind_of_channel
 from livestain.planes import PlaneIndex
 
 if TYPE_CHECKING:
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["ReplaySource"]
 
 _SUFFIXES = frozenset({".png", ".tif", ".tiff"})
+
+_STAINED = re.compile("mito|nucle|actin|tubulin|membrane|lysosom|peroxisom|fluo")
+"""What a folder of fluorescence images may be called, besides the names of `kind_of_channel`."""
 
 
 class ReplaySource:
@@ -26,7 +31,8 @@ class ReplaySource:
     source : path
         A folder of PNG or TIFF files, one time point a file in the order of their names; a folder of
         such folders, one a channel, with equal file names; or a livestain OME-Zarr store. Of a
-        folder called ``brightfield``, a sibling ``mitochondria`` is a second channel.
+        folder called ``brightfield``, a sibling ``mitochondria`` is a second channel. A folder of
+        images is brightfield unless its own name says something else.
     pixel_size_um : float, optional
         Pixel size in micrometres; None takes the store's.
 
@@ -35,7 +41,8 @@ class ReplaySource:
     path : Path
         As given.
     channels : tuple of str
-        Names of the channels: the folders' names capitalised, or the store's labels of raw channels.
+        Names of the channels: the folders' names capitalised ("Brightfield" for a single folder
+        whose name says nothing else), or the store's labels of raw channels.
     n_t, n_z : int
         Time points and z-planes.
     shape : (int, int)
@@ -130,6 +137,14 @@ class ReplaySource:
         """Return the file of a time point (the store itself, where the source is one)."""
         return self._folders[channel][t] if self._folders else self.path
 
+    def has(self, channel: str, t: int, z: int = 0) -> bool:
+        """Return whether the recording has a plane; a store's channels may have holes."""
+        if channel not in self.channels or not (0 <= t < self.n_t and 0 <= z < self.n_z):
+            return False
+        if self._store is None:
+            return True
+        return bool(self._store.is_present(PlaneIndex(0, t, self._store.plan.c_of(channel), z)))
+
     def plane(self, channel: str, t: int, z: int = 0) -> NDArray[Any]:
         """Return a recorded plane as it was recorded.
 
@@ -140,7 +155,9 @@ class ReplaySource:
         Raises
         ------
         DataError
-            If the recording has no such plane; the message says what it has.
+            If the recording has no such channel, time point or z-plane; the message says what it has.
+        MissingPlaneError
+            If the place is a hole of a recorded store; see `has`.
         """
         if channel not in self.channels or not (0 <= t < self.n_t and 0 <= z < self.n_z):
             raise DataError(
@@ -169,7 +186,11 @@ def _channel_folders(path: Path) -> dict[str, list[Path]]:
     own = _images(path)
     if own:
         name = path.resolve().name
-        folders = {name: own}
+        if kind_of_channel(name) in (None, "brightfield") and not _STAINED.search(name.lower()):
+            # "recorded_pngs", "bf_20x": the preset of a sequence is called Brightfield.
+            folders = {"brightfield": own}
+        else:
+            folders = {name: own}
         sibling = path.resolve().parent / "mitochondria"
         if name.lower() == "brightfield" and sibling.is_dir() and (files := _images(sibling)):
             folders[sibling.name] = files
