@@ -63,6 +63,10 @@ def demo_config(tmp_path, *lines, without=r"$^"):
         ({"time_plan": {"interval": 0, "duration": 9}}, ["no end that can be counted"]),
         ({"time_plan": {"interval": "soon", "loops": 3}}, ["time_plan", "'soon'"]),
         ({"chanels": []}, ["unknown key chanels"]),
+        ({"time_plan": {"interval": 1, "loops": 2, "foo": 2}}, ["time_plan", "unknown key foo"]),
+        ({"channels": [{**BRIGHTFIELD, "do_stak": False}]}, ["did you mean 'do_stack'"]),
+        ({"time_plan": {"interval": -1, "loops": 3}}, ["interval -1 s"]),
+        ({"z_plan": {"range": 1.0, "step": 0}}, ["step 0 um", "greater than 0"]),
         ({"metadata": {"livestain": {"pixel_size_um": 2.0}}}, ["2 um", "trained at 0.1 um"]),
         (
             {"metadata": {"livestain": {"channels": {"mitochondria": {"source": "DIC"}}}}},
@@ -220,6 +224,12 @@ def test_recordings(refused, sequence_file, png_movie, tmp_path):
     movie = png_movie(t=1)
     refused(*run, "--replay", movie, words=["pixel size", "--pixel-size UM"])
     refused(*run, "--replay", movie, "--pixel-size", 0.1, words=["has 2 time points", "Shorten"])
+    strange = sequence_file(name="strange.yaml", channels=["DAPI"])
+    refused(
+        *("run", strange, "--out", tmp_path / "run.ome.zarr"),
+        *("--replay", movie, "--pixel-size", 0.1),
+        words=["no channel 'DAPI'", "it has: Brightfield, Mitochondria"],
+    )
     colour = tmp_path / "colour"
     colour.mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(colour / "1.png")

@@ -452,6 +452,25 @@ def test_a_camera_of_colour_or_32_bits_is_refused(pixel_type, words, tmp_path):
     del demo
 
 
+@pytest.mark.parametrize("cameras", [0, 2])
+def test_several_cameras_at_once_are_refused(tmp_path, cameras):
+    demo = CMMCorePlus()
+    demo.loadSystemConfiguration()
+    demo.loadDevice("Camera 2", "DemoCamera", "DCam")
+    demo.loadDevice("Both", "Utilities", "Multi Camera")
+    for device in ("Camera 2", "Both"):
+        demo.initializeDevice(device)
+    for n, label in enumerate(("Camera", "Camera 2")[:cameras], 1):
+        demo.setProperty("Both", f"Physical Camera {n}", label)
+    demo.setCameraDevice("Both")
+    wanted = useq.MDASequence(channels=["Cy5"], time_plan={"interval": 0, "loops": 2})
+    with pytest.raises(MicroscopeError, match=f"'Both' gives {cameras} images.*single camera"):
+        Session(demo, wanted, tmp_path / "run.ome.zarr").start()
+    assert list(tmp_path.iterdir()) == []
+    demo.unloadAllDevices()
+    del demo
+
+
 def test_a_microscope_without_a_camera_is_refused(tmp_path):
     bare = CMMCorePlus()
     with pytest.raises(MicroscopeError, match="no camera"):
@@ -464,6 +483,24 @@ def test_a_replay_is_not_asked_for_more_than_was_recorded(tmp_path, png_movie):
     out = tmp_path / "run.ome.zarr"
     for wanted in (sequence(BRIGHTFIELD, t=4, z=1), sequence(BRIGHTFIELD, t=2, z=2)):
         with pytest.raises(SequenceError, match=r"has 3 and 1.*Shorten the sequence"):
+            Session(core, wanted, out).start()
+    assert not out.exists()
+    core.unloadAllDevices()
+    del core
+
+
+def test_a_replay_never_shows_a_channel_under_another_name(tmp_path, png_movie):
+    core = replay_core(png_movie(t=4), pixel_size_um=0.1)
+    out = tmp_path / "run.ome.zarr"
+    # DAPI is a preset of the demo hardware under the camera; "camera" is a sequence without channels.
+    for wanted in (
+        sequence({"config": "DAPI"}, z=1),
+        sequence(BRIGHTFIELD, {"config": "DAPI"}, z=1),
+        useq.MDASequence(time_plan={"interval": 0, "loops": 2}),
+    ):
+        with pytest.raises(
+            SequenceError, match=r"no channel '(DAPI|camera)'; it has: Bright.*, Mi"
+        ):
             Session(core, wanted, out).start()
     assert not out.exists()
     core.unloadAllDevices()
@@ -489,6 +526,29 @@ def test_a_disk_without_room_is_refused(plan, tmp_path):
         ("channels: [{config: [1]}]", ["channels"]),
         ("channels: [Brightfield\n", ["not valid YAML"]),
         ("time_plan: {interval: soon, loops: 3}", ["time_plan"]),
+        ("chanels: [DAPI]", ["did you mean 'channels'"]),
+        (
+            "channels: [DAPI, {config: BF, do_stak: false}]",
+            ["channels[1]", "unknown key do_stak", "did you mean 'do_stack'", "acquire_every"],
+        ),
+        ("time_plan: {interval: 1, loops: 5, foo: 2}", ["time_plan", "foo", "interval, loops"]),
+        (
+            "time_plan: {duration: 4, loops: 5, prioritise_duration: true}",
+            ["'prioritize_duration'"],
+        ),
+        ("time_plan: {phases: [{interval: 1, loops: 2}], phase: 1}", ["mean 'phases'"]),
+        (
+            "time_plan: {phases: [{interval: 1, loops: 2}, {interval: 1, loops: 2, loop: 1}]}",
+            ["time_plan.phases[1]", "unknown key loop ", "'loops'"],
+        ),
+        ("time_plan: [{interval: 1, loops: 2, loop: 1}]", ["time_plan.phases[0]", "'loops'"]),
+        ("z_plan: {range: 4, step: 1, go_upp: false}", ["z_plan", "'go_up'"]),
+        ("z_plan: {relative: [0, 1], step: 1}", ["z_plan", "unknown key step", "relative"]),
+        (
+            "stage_positions: [{x: 1, sequence: {z_plan: {range: 4, step: 1, go_upp: false}}}]",
+            ["stage_positions[0].sequence", "z_plan", "'go_up'"],
+        ),
+        ("stage_positions: [{sequence: {zplan: {range: 4, step: 1}}}]", ["mean 'z_plan'"]),
     ],
 )
 def test_a_file_that_is_no_sequence_is_refused(tmp_path, text, words):
@@ -512,6 +572,48 @@ def test_a_sequence_is_read_as_useq_reads_it(tmp_path):
     assert split_sequence(read).virtual[0].settings.lag == "live-only"
     (tmp_path / "s.json").write_text(wanted.model_dump_json(exclude_unset=True))
     assert load_sequence(tmp_path / "s.json").channels == read.channels
+
+
+@pytest.mark.parametrize(
+    "time_plan",
+    [{"duration": 4, "loops": 5}, [{"interval": 1, "loops": 2}, {"interval": 2, "duration": 4}]],
+)
+@pytest.mark.parametrize("z_plan", [{"above": 1, "below": 2, "step": 1}, {"absolute": [1, 2]}])
+def test_whole_sequences_as_useq_writes_them_are_read(tmp_path, time_plan, z_plan):
+    inner = {"z_plan": {"range": 2, "step": 1}}
+    wanted = useq.MDASequence(
+        channels=["DAPI", BRIGHTFIELD],
+        time_plan=time_plan,
+        z_plan=z_plan,
+        stage_positions=[(1, 2), {"x": 3, "sequence": inner}],
+    )
+    for options in ({}, {"exclude_unset": True}, {"exclude_none": True}):
+        path = tmp_path / "s.json"
+        path.write_text(wanted.model_dump_json(**options))
+        assert load_sequence(path).z_plan == wanted.z_plan
+    path.write_text(wanted.yaml())
+    assert load_sequence(path).time_plan == wanted.time_plan
+
+
+@pytest.mark.parametrize(
+    ("plans", "words"),
+    [
+        ({"z_plan": {"range": 4, "step": 0}}, "step 0 um; expected micrometres greater than 0"),
+        ({"z_plan": {"top": 4, "bottom": 0, "step": -1}}, "step -1 um.*go_up: false"),
+        ({"z_plan": {"range": 4, "step": float("nan")}}, "step nan"),
+        ({"z_plan": {"range": float("inf"), "step": 1}}, "range inf"),
+        ({"stage_positions": [{"sequence": {"z_plan": {"range": 4, "step": 0}}}]}, "step 0 um"),
+        ({"time_plan": {"interval": -1, "loops": 3}}, "interval -1 s; time goes forward"),
+        ({"time_plan": {"duration": -4, "loops": 3}}, "duration -4 s"),
+        ({"time_plan": {"interval": -1, "duration": -4}}, r"(interval|duration) -\d s"),
+        ({"time_plan": [{"interval": 1, "loops": 2}, {"interval": -1, "loops": 2}]}, "-1 s"),
+        ({"time_plan": {"duration": 4, "loops": 1}}, "1 loop, and one time point has no duration"),
+    ],
+    ids=str,
+)
+def test_plans_that_useq_takes_and_no_run_can_have_are_refused(plans, words):
+    with pytest.raises(SequenceError, match=words):
+        split_sequence(useq.MDASequence(channels=[BRIGHTFIELD], **plans))
 
 
 def test_what_is_planned_fits_the_recorded_bits(core, plan):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import useq
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from livestain.errors import SequenceError
 from livestain.settings import Settings, describe_validation_error, read_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = [
@@ -109,16 +112,53 @@ def load_sequence(path: Path | str) -> useq.MDASequence:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise SequenceError(f"{path} holds no sequence: expected keys such as channels, time_plan.")
-    known = set(useq.MDASequence.model_fields)
-    if unknown := sorted(set(map(str, data)) - known):
-        raise SequenceError(
-            f"{path} has the unknown key {', '.join(unknown)}; a sequence has "
-            f"{', '.join(sorted(known))}."
-        )
+    _check_keys(data, useq.MDASequence, f"{path}")
     try:
-        return useq.MDASequence.model_validate(data)
+        sequence = useq.MDASequence.model_validate(data)
     except ValidationError as error:
         raise SequenceError(f"{path}: {describe_validation_error(error)}") from error
+    _check_nested_keys(data, sequence, f"{path}")
+    return sequence
+
+
+def _check_keys(given: Iterable[object], model: type[BaseModel], place: str) -> None:
+    """Refuse keys that a model does not have, naming the nearest that it has."""
+    known = set(model.model_fields)
+    for field in model.model_fields.values():
+        known |= {a for a in (field.alias, field.validation_alias) if isinstance(a, str)}
+    if unknown := sorted(set(map(str, given)) - known):
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f" (did you mean '{near[0]}'?)" if near else ""
+        raise SequenceError(
+            f"{place} has the unknown key {', '.join(unknown)}{hint}; the keys here are "
+            f"{', '.join(sorted(known))}."
+        )
+
+
+def _check_nested_keys(given: dict[str, Any], sequence: useq.MDASequence, place: str) -> None:
+    """Refuse keys inside channels and plans that the models chosen by useq ignored."""
+    pairs: list[tuple[object, object, str]] = [
+        (given.get("time_plan"), sequence.time_plan, "time_plan"),
+        (given.get("z_plan"), sequence.z_plan, "z_plan"),
+    ]
+    channels = zip(given.get("channels") or (), sequence.channels, strict=True)
+    pairs += [(one, channel, f"channels[{n}]") for n, (one, channel) in enumerate(channels)]
+    phases = given.get("time_plan")
+    phases = phases.get("phases") if isinstance(phases, dict) else phases
+    if isinstance(phases, list) and isinstance(sequence.time_plan, useq.MultiPhaseTimePlan):
+        known = zip(phases, sequence.time_plan.phases, strict=True)
+        pairs += [(one, phase, f"time_plan.phases[{n}]") for n, (one, phase) in enumerate(known)]
+    for one, model, name in pairs:
+        if isinstance(one, dict) and isinstance(model, BaseModel):
+            _check_keys(one, type(model), f"{place}: {name}")
+    positions = given.get("stage_positions")
+    for n, one in enumerate(positions if isinstance(positions, list) else ()):
+        own = one.get("sequence") if isinstance(one, dict) else None
+        read = sequence.stage_positions[n].sequence
+        if isinstance(own, dict) and read is not None:
+            inner = f"{place}: stage_positions[{n}].sequence"
+            _check_keys(own, useq.MDASequence, inner)
+            _check_nested_keys(own, read, inner)
 
 
 def kind_of_channel(name: str) -> Kind | None:
@@ -183,7 +223,38 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
     )
 
 
+def _check_plans(sequence: useq.MDASequence) -> None:
+    """Refuse time and z plans that useq takes and cannot run through, or runs through differently."""
+    for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
+        # Fields only: useq's derived interval divides by loops - 1.
+        for name in {"interval", "duration"} & set(getattr(type(phase), "model_fields", ())):
+            seconds = getattr(phase, name).total_seconds()
+            if seconds < 0:
+                raise SequenceError(
+                    f"The time plan has the {name} {seconds:g} s; time goes forward, so give 0 or more."
+                )
+        if isinstance(phase, useq.TDurationLoops) and phase.loops == 1:
+            raise SequenceError(
+                "The time plan has a duration and 1 loop, and one time point has no duration. Give "
+                "more loops, or an interval in place of the duration."
+            )
+    if sequence.z_plan is None:
+        return
+    for name in type(sequence.z_plan).model_fields:
+        value = getattr(sequence.z_plan, name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SequenceError(f"The z-plan has the {name} {value:g}; give micrometres.")
+    step = getattr(sequence.z_plan, "step", None)
+    if step is not None and not step > 0:
+        raise SequenceError(
+            f"The z-plan has the step {step:g} um; expected micrometres greater than 0. For the other "
+            "direction use go_up: false; for one plane leave the z_plan out."
+        )
+
+
 def _check_axes(sequence: useq.MDASequence) -> None:
+    for part in (sequence, *(p.sequence for p in sequence.stage_positions if p.sequence)):
+        _check_plans(part)
     # First of all: useq cannot even say the sizes of a sequence without an end.
     for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
         if isinstance(phase, useq.TIntervalDuration) and not (
