@@ -21,7 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from livestain.errors import LivestainError
+from livestain.errors import LivestainError, WorkerError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,9 +92,9 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
     except Exception as error:
         if os.environ.get("LIVESTAIN_DEBUG"):
             traceback.print_exception(error)
+        what = "staining was given up" if isinstance(error, WorkerError) else "the run broke off"
         typer.echo(
-            f"livestain: the run did not go as it should: {error} What was acquired is kept in "
-            f"{session.out}.",
+            f"livestain: {what}: {str(error).rstrip('.')}. What was acquired is kept in {session.out}.",
             err=True,
         )
         for note in getattr(error, "__notes__", ()):

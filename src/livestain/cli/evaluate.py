@@ -70,7 +70,7 @@ def evaluate(
             movies=movies or None,
             output=output,
             device=device,
-            pixel_size_um=pixel_size or None,
+            pixel_size_um=pixel_size,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     seen = [name for name, movie in found.by_movie.items() if movie.trained_on]
