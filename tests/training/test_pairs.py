@@ -26,7 +26,7 @@ def spec(recipe_of):
     return spec_of(recipe_of())
 
 
-def make_store(path, *, n_t=3, n_z=3, every=2, pixel_size_um=0.1):
+def make_store(path, *, n_t=3, n_z=3, every=2, pixel_size_um=0.1, z_step_um=0.5):
     """A store with brightfield everywhere and fluorescence in the middle plane now and then."""
     sparse = (PlannedBlock(t=range(0, n_t, every), z=(n_z // 2,)),)
     full = (PlannedBlock(t=range(n_t), z=range(n_z)),)
@@ -36,7 +36,7 @@ def make_store(path, *, n_t=3, n_z=3, every=2, pixel_size_um=0.1):
         height=64,
         width=64,
         pixel_size_um=pixel_size_um,
-        z_step_um=0.5,
+        z_step_um=z_step_um,
         channels=(
             ChannelPlan(name="Brightfield", kind="raw", planned=full),
             ChannelPlan(name="Mitochondria", kind="raw", planned=sparse),
@@ -231,6 +231,25 @@ def test_bad_stores(tmp_path, recipe_of):
     other = recipe_of(pixel_size_um=0.2, pixel_size_range_um=[0.2, 0.2], source={"channel": "DIC"})
     with pytest.raises(DataError, match=r"no raw channel 'DIC'.*Brightfield, Mitochondria"):
         find_pairs(tmp_path, spec_of(other))
+
+
+@pytest.mark.parametrize("z_step_um", [0.25, 0.52, None])
+def test_stores_of_another_z_step_do_not_serve_z_windows(tmp_path, recipe_of, spec, z_step_um):
+    make_store(tmp_path / "run.ome.zarr", z_step_um=z_step_um)
+    with pytest.raises(DataError, match=r"(no even|z-planes 0\.).*expects 0\.5 um"):
+        find_pairs(tmp_path, spec_of(recipe_of(window={"z": 3}, z_step_um=0.5)))
+    assert find_pairs(tmp_path, spec).pairs  # single planes do not care
+
+
+def test_sets_are_closed_with_the_set_they_were_selected_from(tmp_path, spec):
+    make_store(tmp_path / "run.ome.zarr")
+    with find_pairs(tmp_path, spec) as found:
+        selected = found.select(["run"]).select()
+        selected.read(selected.pairs[0])
+        (store,) = selected._stores.values()
+        store.read(PlaneIndex(0, 0, 0, 0))
+    assert not selected._stores
+    assert store._closed
 
 
 def test_files_do_not_serve_windows(data, recipe_of):

@@ -117,6 +117,14 @@ def test_the_mean_is_over_movies_of_the_mean_over_images(data, recipe_file, tmp_
             ["train", "{recipe}", "--data", "{data}", "--out", "{tmp}/run", "--device", "tpu"],
             "'tpu'",
         ),
+        # Refused before the data is looked for.
+        (["train", "{recipe}", "--data", "{tmp}/none", "--out", "{data}"], "exists"),
+        (["train", "{recipe}", "--data", "{data}", "--out", "{recipe}"], "exists"),
+        (["train", "{recipe}", "--data", "{data}", "--out", "{recipe}/run"], "is a file"),
+        (
+            ["train", "{recipe}", "--data", "{tmp}/none", "--out", "{tmp}/r", "--resume"],
+            "resume in",
+        ),
         (["export", "{tmp}", "--out", "{tmp}/b"], "no training run"),
         (["evaluate", "{data}", "--data", "{data}"], "data"),
     ],
@@ -133,6 +141,33 @@ def test_bad_input_is_one_sentence_and_touches_nothing(
     assert words in line
     assert told.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(data, recipe_file, tmp_path, capsys):
+    # A name that is too long is refused by the system alone, and to every user.
+    bad = tmp_path / ("x" * 300)
+    run = tmp_path / "run"
+    train = ["train", str(recipe_file), "--data", str(data), "--steps", "1", "--device", "cpu"]
+    assert run_command([*train, "--out", str(run)]) == 0
+    before = sorted(tmp_path.rglob("*"))
+    for arguments in (
+        [*train, "--out", str(bad)],
+        ["export", str(run), "--no-onnx", "--out", str(bad / "bundle")],
+        ["export", str(run), "--no-onnx", "--out", str(recipe_file / "bundle")],
+    ):
+        capsys.readouterr()
+        assert run_command(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("livestain: Cannot ")
+        assert arguments[-1] in line
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("size", ["0", "inf"])
+def test_pixel_sizes_that_are_none(data, tiny_bundle, capsys, size):
+    arguments = ["evaluate", str(tiny_bundle), "--data", str(data), "--pixel-size", size]
+    assert run_command(arguments) == 2
+    assert f"pixel size {size} um cannot be" in capsys.readouterr().err
 
 
 @pytest.mark.data

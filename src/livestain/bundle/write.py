@@ -7,6 +7,7 @@ import platform
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from livestain.errors import BundleError
 from livestain.networks import network_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from torch import nn
@@ -95,13 +96,14 @@ def write_bundle(
     Raises
     ------
     BundleError
-        If the folder is in use, something does not fit, or the result is no valid bioimage.io model;
-        nothing is left behind.
+        If the folder is in use or cannot be written, something does not fit, or the result is no
+        valid bioimage.io model; nothing is left behind.
     MissingExtraError
         If ONNX is asked for and not installed.
     """
     folder = Path(folder)
-    _check_folder(folder, overwrite=overwrite)
+    with _told(folder):
+        _check_folder(folder, overwrite=overwrite)
     if description.network.name not in network_names():
         raise BundleError(
             f"No network is called {description.network.name!r}; expected one of "
@@ -136,9 +138,8 @@ def write_bundle(
             },
         }
     )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        new = Path(scratch) / folder.name
+    with _scratch_beside(folder) as scratch:
+        new = scratch / folder.name
         new.mkdir()
         _write_text(new / "README.md", card)
         if recipe_yaml is not None:
@@ -170,10 +171,31 @@ def write_bundle(
         written = verify_bundle(new)
         _check_weights_load(written, counts, expected)
         if folder.exists():
-            old = Path(scratch) / "old"
+            old = scratch / "old"
             folder.replace(old)
         new.replace(folder)
     return Bundle(**{**vars(written), "path": folder})
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell in a sentence why a folder cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(
+            f"Cannot write the bundle {folder}: {error.strerror or error}. Expected a folder that can be "
+            "written to, on a disk with space."
+        ) from error
+
+
+@contextmanager
+def _scratch_beside(folder: Path) -> Iterator[Path]:
+    """Give a folder beside another, removed at the end."""
+    with _told(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            yield Path(scratch)
 
 
 def _check_folder(folder: Path, *, overwrite: bool) -> None:

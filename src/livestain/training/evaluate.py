@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -131,8 +132,13 @@ def evaluate_bundle(
     BundleError
         If the bundle is damaged, or does not take that pixel size.
     SettingsError
-        If the bundle has no such output.
+        If the bundle has no such output, or the pixel size is not greater than 0.
     """
+    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
+        raise SettingsError(
+            f"The pixel size {pixel_size_um:g} um cannot be; expected micrometres greater than 0 "
+            "(--pixel-size UM), or none for the model's own."
+        )
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle)
     recipe = _recipe_of(bundle)
@@ -221,7 +227,9 @@ def _what_to_compare(
         source=source,
         targets=(target,),
         window=description.input.window,
-        pixel_size_um=pixel_size_um or description.input.pixel_size_um,
+        pixel_size_um=(description.input.pixel_size_um if pixel_size_um is None else pixel_size_um),
+        z_step_um=description.input.z_step_um,
+        z_step_tolerance=description.input.z_step_tolerance,
     )
     return spec, place
 

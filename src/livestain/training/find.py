@@ -158,6 +158,8 @@ def _pairs_in_store(place: Path, spec: PairSpec) -> tuple[Pair, ...]:
                 f"{place} has pixels of {plan.pixel_size_um:g} um; {spec.asker} expects "
                 f"{spec.pixel_size_um:g} um. Give the data's own pixel size."
             )
+        if spec.window.window().needs_stack and spec.z_step_um is not None:
+            _check_z_step(place, plan.z_step_um, spec)
         source, *targets = (raw[channel.lower()] for channel in wanted)
         if spec.window.z == "all" and spec.window.depth != plan.n_z:
             raise DataError(
@@ -183,3 +185,12 @@ def _pairs_in_store(place: Path, spec: PairSpec) -> tuple[Pair, ...]:
                 )
             )
     return tuple(pairs)
+
+
+def _check_z_step(place: Path, found: float | None, spec: PairSpec) -> None:
+    expected = spec.z_step_um or 0.0
+    if found is None or abs(found - expected) > spec.z_step_tolerance * expected + 1e-9:
+        told = "no even distance of z-planes" if found is None else f"z-planes {found:g} um apart"
+        raise DataError(
+            f"{place} has {told}; {spec.asker} expects {expected:g} um. Give the data's own z-step."
+        )

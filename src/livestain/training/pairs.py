@@ -48,6 +48,10 @@ class PairSpec:
         Source planes of one prediction.
     pixel_size_um : float
         That stores must have, in micrometres.
+    z_step_um : float, optional
+        Distance of z-planes that stores must have, in micrometres, where the window has several.
+    z_step_tolerance : float
+        Largest relative deviation from it.
     """
 
     asker: str
@@ -55,6 +59,8 @@ class PairSpec:
     targets: tuple[str, ...]
     window: WindowSpec
     pixel_size_um: float
+    z_step_um: float | None = None
+    z_step_tolerance: float = 0.005
 
     @classmethod
     def of_recipe(cls, recipe: Recipe) -> PairSpec:
@@ -65,6 +71,7 @@ class PairSpec:
             targets=tuple(target.channel for target in recipe.targets),
             window=recipe.window,
             pixel_size_um=recipe.pixel_size_um,
+            z_step_um=recipe.z_step_um,
         )
 
     @property
@@ -115,12 +122,14 @@ class Movie:
 class PairSet:
     """Movies whose planes are read when they are asked for; a bounded number of bytes is kept.
 
-    Not for several threads at once. Closes the stores it opened when it is closed.
+    Not for several threads at once. When it is closed, it closes the stores it opened, and the sets
+    that were selected from it.
     """
 
     def __init__(self, movies: Sequence[Movie]) -> None:
         self.movies = tuple(sorted(movies, key=lambda movie: movie.name))
         self.pairs = tuple(pair for movie in self.movies for pair in movie.pairs)
+        self._selected: list[PairSet] = []
         self._stores: dict[Path, Store] = {}
         self._kept: OrderedDict[Pair, tuple[NDArray[np.uint16], NDArray[np.uint16]]] = OrderedDict()
         self._kept_bytes = 0
@@ -135,6 +144,8 @@ class PairSet:
 
     def close(self) -> None:
         """Close the stores and forget the planes; a second time does nothing."""
+        for selected in self._selected:
+            selected.close()
         for store in self._stores.values():
             store.close()
         self._stores.clear()
@@ -147,7 +158,7 @@ class PairSet:
         return tuple(movie.name for movie in self.movies)
 
     def select(self, movies: Iterable[str] | None = None, leave_out: Iterable[str] = ()) -> PairSet:
-        """Return the set of some movies alone.
+        """Return the set of some movies alone, which is closed with this one.
 
         Parameters
         ----------
@@ -167,7 +178,9 @@ class PairSet:
             raise DataError(
                 f"No movie is left of {', '.join(self.names)}. Leave out fewer, or name others."
             )
-        return PairSet([movie for movie in self.movies if movie.name in wanted])
+        selected = PairSet([movie for movie in self.movies if movie.name in wanted])
+        self._selected.append(selected)
+        return selected
 
     def _known(self, name: str) -> str:
         short = movie_name(name)

@@ -97,13 +97,14 @@ def train(
     Raises
     ------
     DataError
-        If the data cannot be used, or `out` is not what is expected.
+        If the data cannot be used, or `out` is not what is expected or cannot be written.
     SettingsError
         If the recipe's network or crop does not fit.
     MissingExtraError
         If the extra `train` is not installed.
     """
     out = Path(out)
+    _check_out(out, resume=resume)
     where = torch.device(resolve_device(device))
     module = StainTraining(recipe)
     with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
@@ -151,28 +152,55 @@ def train(
     return out
 
 
+def _check_out(out: Path, *, resume: bool) -> None:
+    """Refuse a folder that this training cannot go into, before all the data is read; touch nothing."""
+    with _told(out):
+        if not resume:
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                raise DataError(
+                    f"{out} exists. Choose another folder, or go on with the training in it by "
+                    "--resume."
+                )
+            above = next(place for place in (out, *out.absolute().parents) if place.exists())
+            if not above.is_dir():
+                raise DataError(
+                    f"{out} cannot be made, since {above} is a file. Choose another folder."
+                )
+            return
+        if not all((out / name).is_file() for name in (RECIPE, DATA)):
+            raise DataError(f"There is no training to resume in {out}. Leave --resume out.")
+        if (out / FINISHED).is_file():
+            raise DataError(f"The training in {out} is finished; there is nothing to resume.")
+
+
+@contextmanager
+def _told(out: Path) -> Iterator[None]:
+    """Tell in a sentence why a folder cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"Cannot use the folder {out}: {error.strerror or error}. Expected one that can be written "
+            "to, on a disk with space."
+        ) from error
+
+
 def _open_run(out: Path, recipe: Recipe, facts: dict[str, Any], *, resume: bool) -> int:
     """Make the folder, or check that it is of this training; return the number of steps done."""
+    _check_out(out, resume=resume)  # again, since reading the data took a while
     if not resume:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise DataError(
-                f"{out} exists. Choose another folder, or go on with the training in it by --resume."
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        (out / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-        _write_json(out / DATA, facts)
+        with _told(out):
+            out.mkdir(parents=True, exist_ok=True)
+            (out / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+            _write_json(out / DATA, facts)
         return 0
     for name, now in ((RECIPE, recipe.to_yaml()), (DATA, json.dumps(facts, indent=2) + "\n")):
-        if not (out / name).is_file():
-            raise DataError(f"There is no training to resume in {out}. Leave --resume out.")
         if (out / name).read_text(encoding="utf-8") != now:
             what = "recipe" if name == RECIPE else "data"
             raise DataError(
                 f"The {what} differs from what the training in {out} began with (see {out / name}). "
                 f"Give the same {what}, or start anew in another folder."
             )
-    if (out / FINISHED).is_file():
-        raise DataError(f"The training in {out} is finished; there is nothing to resume.")
     if not (out / CHECKPOINT).is_file():
         return 0
     return int(torch.load(out / CHECKPOINT, map_location="cpu", weights_only=True)["global_step"])
