@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of real images; a variable that is set but wrong is a failure, not a skip."""
     given = os.environ.get("LIVESTAIN_DATA")
