@@ -6,42 +6,44 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from livestain.bundle import find_bundle
+from livestain.inference import Stainer
 from livestain.live.microscope import replay_core, simulated_core
 from livestain.live.scoring import ChannelScore, frames_of, score_store
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, create_store
+from livestain.training import evaluate_bundle
 
 NAMES = ("t000_z000_00", "t000_z000_01", "t003_z000_00", "t003_z001_02")
 
 
 @pytest.fixture
 def movie(tmp_path):
-    folder = tmp_path / "movie" / "brightfield"
-    folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for name in NAMES:
-        Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(folder / f"{name}.png")
-    return folder.parent
+    for channel in ("brightfield", "mitochondria"):
+        folder = tmp_path / "movie" / channel
+        folder.mkdir(parents=True)
+        for name in NAMES:
+            Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(folder / f"{name}.png")
+    return tmp_path / "movie"
 
 
-@pytest.fixture
-def store(tmp_path):
-    """Two time points of two depths, predicted in part."""
-    block = (PlannedBlock(t=range(2), z=range(2)),)
+def make_store(path, *, n_t, n_z, side, scale=0.001, offset=-20.0):
+    block = (PlannedBlock(t=range(n_t), z=range(n_z)),)
     virtual = VirtualPlan(
         source="Brightfield",
-        scale=0.01,
-        offset=-300,
+        scale=scale,
+        offset=offset,
         unit="sd",
         bundle="demo",
         bundle_sha256="0" * 64,
         output="mitochondria",
     )
     plan = StorePlan(
-        n_t=2,
-        n_z=2,
-        height=16,
-        width=16,
+        n_t=n_t,
+        n_z=n_z,
+        height=side,
+        width=side,
         pixel_size_um=0.1,
         z_step_um=0.5,
         channels=(
@@ -49,8 +51,14 @@ def store(tmp_path):
             ChannelPlan(name="mitochondria", kind="virtual", planned=block, virtual=virtual),
         ),
     )
+    return create_store(path, plan)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two time points of two depths, predicted in part."""
     rng = np.random.default_rng(1)
-    with create_store(tmp_path / "run.ome.zarr", plan) as opened:
+    with make_store(tmp_path / "run.ome.zarr", n_t=2, n_z=2, side=16) as opened:
         for t, z in ((0, 0), (0, 1), (1, 0)):
             opened.write(PlaneIndex(0, t, 0, z), rng.integers(0, 999, (16, 16), np.uint16)).result(
                 timeout=20
@@ -92,6 +100,27 @@ def test_the_frame_of_any_other_run_is_its_time_point(store):
             1,
             1,
         ]
+
+
+def test_a_replayed_movie_has_the_scores_and_intervals_of_evaluate(movie, tiny_bundle, tmp_path):
+    core = replay_core(movie, pixel_size_um=0.1)
+    # Random weights predict next to nothing: finely encoded, or rounding would be what is scored.
+    fine = {"scale": 1e-6, "offset": -0.28}
+    with (
+        make_store(tmp_path / "run.ome.zarr", n_t=len(NAMES), n_z=1, side=32, **fine) as store,
+        Stainer(find_bundle(tiny_bundle), device="cpu") as stainer,
+    ):
+        for t in range(len(NAMES)):
+            plane = core.source.plane("Brightfield", t)
+            store.write(PlaneIndex(0, t, 0, 0), plane).result(timeout=20)
+            store.write_virtual(PlaneIndex(0, t, 1, 0), stainer.stain(plane[None])[0])
+        (live,) = score_store(store, core.truth, frame_of=frames_of(core)).values()
+    found = evaluate_bundle(tiny_bundle, movie, device="cpu")
+    assert np.mean(live.pearson) == pytest.approx(found.pearson, abs=1e-4)
+    assert live.intervals()["pearson"] == pytest.approx(found.interval, abs=1e-4)
+    assert live.intervals()["gain"] == pytest.approx(found.gain_interval, abs=1e-4)
+    (scored,) = found.by_movie.values()
+    assert scored.frames == len(set(live.frames)) == 3
 
 
 def test_copies_of_one_frame_make_nothing_surer():
