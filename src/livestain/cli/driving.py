@@ -114,7 +114,7 @@ def score(session: Session) -> dict[str, ChannelScore]:
 
     That is the simulated dish, or the recording; nobody knows it on a real microscope.
     """
-    from livestain.live.scoring import score_store
+    from livestain.live.scoring import frames_of, score_store
     from livestain.store import open_store
 
     truth = getattr(session.core, "truth", None)
@@ -122,7 +122,7 @@ def score(session: Session) -> dict[str, ChannelScore]:
         return {}
     try:
         with open_store(session.out) as store:
-            return score_store(store, truth)
+            return score_store(store, truth, frame_of=frames_of(session.core))
     except LivestainError as error:  # the run is whole, whatever a look at it says
         typer.echo(f"livestain: the predictions were not scored: {error}", err=True)
         return {}
@@ -200,10 +200,6 @@ class LatestPicture:
 
 def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any]:
     """Return the report with the scores, as `--json` prints it."""
-    import numpy as np
-
-    from livestain.live.scoring import bootstrap_interval
-
     result = report.to_dict()
     every = [score for score in scores.values() if score.pearson]
     result["pearson"] = _mean([r for score in every for r in score.pearson])
@@ -211,15 +207,7 @@ def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any
     if every:
         result["pearson_by_channel"] = {n: _mean(s.pearson) for n, s in scores.items()}
         result["control_by_channel"] = {n: _mean(s.control) for n, s in scores.items()}
-        result["gain_by_channel"] = {
-            name: {
-                "mean": _mean(gain := list(np.subtract(s.pearson, s.control))),
-                "interval95": [round(v, 4) for v in bootstrap_interval(gain)],
-                "pearson_interval95": [round(v, 4) for v in bootstrap_interval(s.pearson)],
-                "n": len(s.pearson),
-            }
-            for name, s in scores.items()
-        }
+        result["gain_by_channel"] = {n: _gain(s) for n, s in scores.items()}
         result["pearson_by_plane"] = {
             name: [
                 {"t": i.t, "z": i.z, "pearson": round(r, 4), "control": round(k, 4)}
@@ -228,6 +216,19 @@ def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any
             for name, s in scores.items()
         }
     return result
+
+
+def _gain(score: ChannelScore) -> dict[str, Any]:
+    """Return how much better than the control, with bootstrap intervals over frames."""
+    spans = score.intervals()
+    gains = [r - c for r, c in zip(score.pearson, score.control, strict=True)]
+    return {
+        "mean": _mean(gains),
+        "interval95": [round(v, 4) for v in spans["gain"]],
+        "pearson_interval95": [round(v, 4) for v in spans["pearson"]],
+        "n": len(gains),
+        "frames": len(set(score.frames)),
+    }
 
 
 def _mean(values: Any) -> float | None:
@@ -261,7 +262,7 @@ def print_table(result: dict[str, Any]) -> None:
         table.add_row(
             f"Pearson of {name} to the truth",
             f"{r:.3f} (no-learning control {control:.3f}; n = {gain['n']}, 95 % interval "
-            f"{gain['pearson_interval95'][0]:.3f} to {gain['pearson_interval95'][1]:.3f})",
+            f"over {gain['frames']} frames {gain['pearson_interval95'][0]:.3f} to {gain['pearson_interval95'][1]:.3f})",
         )
     if result["worker_deaths"]:
         table.add_row("worker restarts", str(result["worker_deaths"]))

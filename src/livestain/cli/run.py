@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -58,6 +58,10 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a livestain store that is there.")
     ] = False,
+    codec: Annotated[
+        Literal["blosc-lz4", "blosc-zstd", "none"],
+        typer.Option("--codec", help="How planes are compressed: fast, small, not at all."),
+    ] = "blosc-lz4",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -90,6 +94,7 @@ def run(
         device=device,
         threads=threads,
         overwrite=overwrite,
+        codec=codec,
     )
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
     report, code = drive(session, latest if session.plan.bundles else None)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
     from livestain.bundle import Bundle
+    from livestain.store.plan import Codec
 
 __all__ = ["RunPlan", "check_recording_stays", "check_room", "pixel_size_of", "plan_run"]
 
@@ -58,6 +59,7 @@ def plan_run(
     *,
     models: Mapping[str, str] | None = None,
     pixel_size_um: float | None = None,
+    codec: Codec = "blosc-lz4",
 ) -> RunPlan:
     """Plan a run.
 
@@ -71,6 +73,8 @@ def plan_run(
         Bundle name or folder by virtual channel; wins over the sequence's settings.
     pixel_size_um : float, optional
         Pixel size in micrometres; wins over the sequence's and the core's.
+    codec : {"blosc-lz4", "blosc-zstd", "none"}
+        How planes are compressed.
 
     Raises
     ------
@@ -136,6 +140,11 @@ def plan_run(
             pixel,
             simulated=isinstance(core, SimulatedCore),
         )
+        if bundle.description.input.window.z == "all" and n_z > 1:
+            raise BundleError(
+                f"The model {bundle.name} takes the whole stack and predicts one plane, which would "
+                f"be the same for all {n_z} z-planes. Choose a model with an odd z-window."
+            )
         output = _output_of(virtual, bundle)
         check_fit(
             bundle.description,
@@ -204,6 +213,7 @@ def plan_run(
         z_step_um=z_step,
         t_interval_s=_interval(split.raw),
         channels=tuple(channels),
+        codec=codec,
     )
     _check_recording(core, plan)
     return RunPlan(split.raw, plan, bundles, dict(lockstep))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from livestain.planes import PlaneIndex
     from livestain.store import Store
 
-__all__ = ["ChannelScore", "bootstrap_interval", "frames_of", "score_store"]
+__all__ = ["ChannelScore", "frames_of", "score_store"]
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,6 @@ def frames_of(core: CMMCorePlus) -> Callable[[PlaneIndex], Hashable]:
         return index.t if file == source.path else frame_of_file(file.stem)
 
     return of_file
-
-
-def bootstrap_interval(values: list[float]) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the mean of values that are independent of each other."""
-    return interval95(frame_bootstrap(values, range(len(values))))
 
 
 def _time_point(index: PlaneIndex) -> Hashable:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
     from livestain.store import Store
+    from livestain.store.plan import Codec
 
 __all__ = ["Session"]
 
@@ -70,6 +71,8 @@ class Session:
         CPU threads for the model; by default all cores but one.
     overwrite : bool
         Whether a livestain store that is there may be replaced.
+    codec : {"blosc-lz4", "blosc-zstd", "none"}
+        How planes are compressed: fast, small, or not at all.
     max_bytes_in_flight : int
         How many bytes of raw planes may wait for the disk before the acquisition waits for it.
     worker : {"process", "thread"}
@@ -99,6 +102,7 @@ class Session:
         device: str = "auto",
         threads: int | None = None,
         overwrite: bool = False,
+        codec: Codec = "blosc-lz4",
         max_bytes_in_flight: int = 256 * 2**20,
         worker: Literal["process", "thread"] = "process",
         host_settings: HostSettings | None = None,
@@ -111,6 +115,7 @@ class Session:
         self._device = device
         self._threads = threads
         self._overwrite = overwrite
+        self._codec: Codec = codec
         self._max_bytes = max_bytes_in_flight
         self._worker_kind = worker
         self._host_settings = host_settings
@@ -223,6 +228,7 @@ class Session:
                 split_sequence(self.sequence),
                 models=self._models,
                 pixel_size_um=self._pixel_size_um,
+                codec=self._codec,
             )
             for c, channel in enumerate(self._plan.store.channels):
                 self._planned[channel.kind] += len(self._plan.store.planned_indices(c))

@@ -101,6 +101,7 @@ def export_run(
         normalisation=recipe.normalisation,
         outputs=tuple(target.output for target in recipe.targets),
         network=recipe.network_spec(),
+        simulated=recipe.card.simulated,
         reference=folder.reference(),
     )
     return write_bundle(

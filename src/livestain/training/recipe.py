@@ -147,6 +147,9 @@ class ModelCard(Settings):
     data: str = ""
     """Where the training data comes from, with citation and licence; Markdown."""
 
+    simulated: bool = False
+    """Whether the training data is simulated: such a model is never chosen for real cells by itself."""
+
     evaluation: str = ""
     """How the scores on held-out movies came about, and what they chose, if anything; Markdown."""
 
