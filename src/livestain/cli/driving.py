@@ -261,8 +261,9 @@ def print_table(result: dict[str, Any]) -> None:
         control, gain = result["control_by_channel"][name], result["gain_by_channel"][name]
         table.add_row(
             f"Pearson of {name} to the truth",
-            f"{r:.3f} (no-learning control {control:.3f}; n = {gain['n']}, 95 % interval "
-            f"over {gain['frames']} frames {gain['pearson_interval95'][0]:.3f} to {gain['pearson_interval95'][1]:.3f})",
+            f"{r:.3f} (no-learning control {control:.3f}; n = {gain['n']}, 95 % interval over "
+            f"{gain['frames']} frames {gain['pearson_interval95'][0]:.3f} to "
+            f"{gain['pearson_interval95'][1]:.3f})",
         )
     if result["worker_deaths"]:
         table.add_row("worker restarts", str(result["worker_deaths"]))
