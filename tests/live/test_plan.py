@@ -15,8 +15,9 @@ from livestain.errors import (
     SettingsError,
     StoreError,
 )
+from livestain.live.checks import check_room
 from livestain.live.microscope import replay_core, simulated_core
-from livestain.live.plan import check_room, plan_run
+from livestain.live.plan import plan_run
 from livestain.live.session import Session
 from livestain.live.virtual import kind_of_channel, load_sequence, split_sequence
 

@@ -108,15 +108,15 @@ def test_ctrl_c_twice_stops_at_once_even_a_worker_that_hangs(session, use):
             _thread.interrupt_main()
 
     one._on_worker = stop_worker
-    missing = one._journal_missing
+    missing = one._ledger.missing
     again = []
 
-    def then_again():
-        missing()
+    def then_again(why):
+        missing(why)
         again.append(time.monotonic())
         _thread.interrupt_main()
 
-    one._journal_missing = then_again
+    one._ledger.missing = then_again
     if use == "run":
         report = one.run()
     else:

@@ -263,7 +263,7 @@ def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle,
     n = 1450  # more than the queue, the pipe and the worker's first gulp hold together
     session = Session(core, a_sequence(t=n), out, models={"mitochondria": str(tiny_bundle)})
     pids = []
-    tell, missing = session._on_worker, session._journal_missing
+    tell, missing = session._on_worker, session._ledger.missing
 
     def stop_it(kind, message):
         tell(kind, message)
@@ -271,13 +271,13 @@ def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle,
             pids.append(message["pid"])
             os.kill(message["pid"], signal.SIGSTOP)
 
-    def let_it_go_on():
+    def let_it_go_on(why):
         # All raw planes are in the store by now, and most of the news of them was dropped.
         assert session._host._rescan.is_set()
-        missing()
+        missing(why)
         os.kill(pids[0], signal.SIGCONT)
 
-    session._on_worker, session._journal_missing = stop_it, let_it_go_on
+    session._on_worker, session._ledger.missing = stop_it, let_it_go_on
     report = session.run()
     assert (report.planes_acquired, report.planes_stained, report.planes_missing) == (n, n, 0)
     assert report.worker_deaths == 0

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
-from livestain.errors import BundleError, MicroscopeError, SequenceError, StoreError
+from livestain.errors import BundleError, SequenceError
+from livestain.live.checks import (
+    camera_format,
+    check_presets,
+    check_recording,
+    pixel_size_of,
+)
 from livestain.live.microscope import SimulatedCore
-from livestain.live.replay import ReplaySource
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     import useq
     from pymmcore_plus import CMMCorePlus
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from livestain.bundle import Bundle
     from livestain.store.plan import Codec
 
-__all__ = ["RunPlan", "check_recording_stays", "check_room", "pixel_size_of", "plan_run"]
+__all__ = ["RunPlan", "plan_run"]
 
 _MAGENTA = "FF00FF"
 
@@ -88,13 +91,13 @@ def plan_run(
             f"A model is given for the virtual channel {unknown[0]!r}, which the sequence does not "
             f"have; it has: {', '.join(names) or 'none'}."
         )
-    height, width, bits = _camera_format(core)
+    height, width, bits = camera_format(core)
     events = list(split.raw)
     raw_names = [c.config for c in split.raw.channels] or ["camera"]
     raw_planned = _planned_by_channel(events, raw_names)
     if not raw_planned:
         raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
-    _check_presets(core, split.raw)
+    check_presets(core, split.raw)
     if repeated := [n for n in raw_names + names if (raw_names + names).count(n) > 1]:
         raise SequenceError(
             f"Two channels of the sequence are called {repeated[0]!r}; in the store each channel "
@@ -215,136 +218,8 @@ def plan_run(
         channels=tuple(channels),
         codec=codec,
     )
-    _check_recording(core, plan)
+    check_recording(core, plan)
     return RunPlan(split.raw, plan, bundles, dict(lockstep))
-
-
-def check_room(out: Path, plan: StorePlan) -> None:
-    """Refuse a run whose planes do not fit on the disk.
-
-    Raises
-    ------
-    StoreError
-        Naming the bytes needed, the bytes free and the place.
-    """
-    folder = out.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    needed = plan.nbytes()
-    if needed > free:
-        raise StoreError(
-            f"The run may need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB free. "
-            "Make room, shorten the sequence, or choose another --out."
-        )
-
-
-def check_recording_stays(core: CMMCorePlus, out: Path) -> None:
-    """Refuse to write over the recording that the camera shows.
-
-    Raises
-    ------
-    StoreError
-        If the output is the recording's own place.
-    """
-    source = getattr(core, "source", None)
-    if isinstance(source, ReplaySource) and source.path.resolve() == out.resolve():
-        raise StoreError(
-            f"The output {out} is the recording that --replay shows; the run would replace what it "
-            "is made from. Give another --out."
-        )
-
-
-def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) -> float:
-    """Return the pixel size in micrometres: as given, else the sequence's, else the core's.
-
-    Raises
-    ------
-    MicroscopeError
-        If nobody knows it.
-    """
-    if given is not None and not given > 0:
-        raise MicroscopeError(
-            f"The pixel size {given:g} um cannot be; expected micrometres greater than 0 "
-            "(--pixel-size UM; pixel_size_um in Python)."
-        )
-    for size in (given, split.settings.pixel_size_um, core.getPixelSizeUm()):
-        if size:
-            return float(size)
-    raise MicroscopeError(
-        "The microscope's pixel size is not calibrated (it says 0 um). Calibrate it in Micro-Manager, "
-        "or give it with --pixel-size UM, or as pixel_size_um under metadata.livestain of the sequence."
-    )
-
-
-def _check_recording(core: CMMCorePlus, plan: StorePlan) -> None:
-    """Refuse a plan that asks a replayed recording for planes that it does not have."""
-    source = getattr(core, "source", None)
-    if not isinstance(source, ReplaySource):
-        return
-    raw = [(c, channel.name) for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
-    # The demo hardware has presets of its own, under which the camera would show another channel.
-    if strange := [name for _, name in raw if name not in source.channels]:
-        raise SequenceError(
-            f"The recording {source.path} has no channel {strange[0]!r}; it has: "
-            f"{', '.join(source.channels)}. Give the sequence channels that were recorded."
-        )
-    if plan.n_t > source.n_t or plan.n_z > source.n_z:
-        raise SequenceError(
-            f"The sequence has {plan.n_t} time points and {plan.n_z} z-planes, the recording "
-            f"{source.path} has {source.n_t} and {source.n_z}. Shorten the sequence to what was "
-            "recorded."
-        )
-    for c, name in raw:
-        wanted = plan.planned_indices(c)
-        if holes := [i for i in wanted if not source.has(name, i.t, i.z)]:
-            raise SequenceError(
-                f"The recording {source.path} lacks {len(holes)} of the {len(wanted)} planes that the "
-                f"sequence has of channel {name!r}, the first at t {holes[0].t}, z {holes[0].z}. Leave "
-                "them out, for example with acquire_every, do_stack: false or fewer loops."
-            )
-
-
-def _camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
-    """Return height, width and bit depth; refuse colour and more than 16 bits."""
-    camera = core.getCameraDevice()
-    if not camera:
-        raise MicroscopeError(
-            "The microscope has no camera: choose one in the Micro-Manager configuration."
-        )
-    if (cameras := core.getNumberOfCameraChannels()) != 1:
-        raise MicroscopeError(
-            f"The camera {camera!r} gives {cameras} images at once, and the store has one place for "
-            "each event's image. Choose a single camera in the Micro-Manager configuration."
-        )
-    components, bytes_per_pixel = core.getNumberOfComponents(), core.getBytesPerPixel()
-    if components != 1:
-        raise MicroscopeError(
-            f"The camera {camera!r} gives colour images ({components} components); livestain stains "
-            "grey images of 8 or 16 bits. Set its PixelType to 8bit or 16bit."
-        )
-    if bytes_per_pixel not in (1, 2):
-        raise MicroscopeError(
-            f"The camera {camera!r} gives {8 * bytes_per_pixel}-bit images; livestain stores 8 or 16 "
-            "bits without loss. Set its PixelType to 8bit or 16bit."
-        )
-    return core.getImageHeight(), core.getImageWidth(), min(core.getImageBitDepth(), 16)
-
-
-def _check_presets(core: CMMCorePlus, sequence: useq.MDASequence) -> None:
-    for channel in sequence.channels:
-        groups = core.getAvailableConfigGroups()
-        if channel.group not in groups:
-            raise SequenceError(
-                f"The sequence uses the config group {channel.group!r}, which the microscope does "
-                f"not have; it has: {', '.join(groups)}."
-            )
-        presets = core.getAvailableConfigs(channel.group)
-        if channel.config not in presets:
-            raise SequenceError(
-                f"The microscope's group {channel.group!r} has no preset {channel.config!r}; it has: "
-                f"{', '.join(presets)}."
-            )
 
 
 def _planned_by_channel(

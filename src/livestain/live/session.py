@@ -13,17 +13,19 @@ import numpy as np
 from psygnal import Signal
 
 from livestain._version import __version__
-from livestain.errors import MicroscopeError, StoreError
+from livestain.errors import StoreError
 from livestain.live.buffer import burst_buffer
+from livestain.live.checks import check_idle, check_recording_stays, check_room
 from livestain.live.core_facts import connect_direct, provenance
-from livestain.live.plan import RunPlan, check_recording_stays, check_room, plan_run
+from livestain.live.ledger import Ledger
+from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
-from livestain.live.report import Acquired, Latency, Progress, RunReport, Stained
+from livestain.live.report import Acquired, Progress, RunReport, Stained
 from livestain.live.virtual import split_sequence
 from livestain.planes import PlaneIndex
 from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.protocol import ChannelModel, WorkerSetup
-from livestain.store import Journal, check_place, create_store, finalise, journal_path, store_status
+from livestain.store import Journal, check_place, create_store, finalise, journal_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -127,14 +129,9 @@ class Session:
         self._aborted = threading.Event()
         self._broken = threading.Event()  # the acquisition itself, not a listener of the user's
         self._errors: list[BaseException] = []
-        self._notes: list[str] = []
+        self._ledger = Ledger()
         self._report: RunReport | None = None
-        self._acquired = 0
-        self._stained: set[PlaneIndex] = set()
-        self._latencies: list[float] = []
-        self._settled: set[PlaneIndex] = set()
         self._shown: set[int] = set()
-        self._news = threading.Condition()
         self._host: WorkerHost
         self._journal: Journal
         self._recorder: Recorder
@@ -244,14 +241,14 @@ class Session:
     @property
     def progress(self) -> Progress:
         """How far the run is."""
-        started = self._thread is not None
+        started, latencies = self._thread is not None, self._ledger.latencies_ms
         return Progress(
-            acquired=self._acquired,
+            acquired=self._ledger.acquired,
             planned_raw=self._planned["raw"],
-            stained=len(self._stained),
+            stained=len(self._ledger.stained),
             planned_virtual=self._planned["virtual"],
             owed=self._host.owed if started else 0,
-            latency_ms=self._latencies[-1] if self._latencies else None,
+            latency_ms=latencies[-1] if latencies else None,
         )
 
     def read(self, index: PlaneIndex) -> NDArray[np.uint16] | NDArray[np.float32]:
@@ -275,7 +272,7 @@ class Session:
                 f"The output {self.out} does not end in .ome.zarr; give for example "
                 f"{self.out.with_suffix('')}.ome.zarr."
             )
-        _check_idle(self.core)
+        check_idle(self.core)
         check_recording_stays(self.core, self.out)
         check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
@@ -327,6 +324,7 @@ class Session:
             stack.callback(recorder.close)
             host.open(str(store.path))
             self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
+            self._ledger.open(store, journal)
             self._ready_models = [
                 {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
             ]
@@ -369,7 +367,7 @@ class Session:
         for signal, slot in slots:
             connect_direct(signal, slot)
         try:
-            _check_idle(self.core)  # the model took seconds to warm
+            check_idle(self.core)  # the model took seconds to warm
             if not self._cancelled.is_set():
                 with burst_buffer(self.core, self.plan.sequence):
                     self._acquiring.set()
@@ -408,24 +406,17 @@ class Session:
             )
             self._recorder.record(index, image, meta, ready_ns)
             for target in self.plan.lockstep.get(index, ()):
-                self._wait_for(target)
+                self._ledger.wait_settled(target, self._is_hopeless)
         except BaseException as error:
             self._fail(error)
 
-    def _wait_for(self, target: PlaneIndex) -> None:
-        """In lockstep: hold the acquisition until the target is done, given up, or cannot come."""
-        with self._news:
-            while not (
-                target in self._settled
-                or self._cancelled.is_set()
-                or self._host.error
-                or self._broken.is_set()
-            ):
-                self._news.wait(_WAKE_S)
+    def _is_hopeless(self) -> bool:
+        """Whether in lockstep no prediction is worth waiting for any more."""
+        return self._cancelled.is_set() or self._broken.is_set() or self._host.error is not None
 
     def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
-        self._acquired += 1
+        self._ledger.acquired += 1
         self._host.announce(index, ready_ns, committed_ns)
         if index.c not in self._shown:
             self._shown.add(index.c)
@@ -441,48 +432,13 @@ class Session:
             low, high = np.percentile(self.store.read(index)[::4, ::4], (0.1, 99.9))
             self.store.set_display(index.c, float(low), float(max(high, low + 1)))
         except StoreError as error:  # a viewer holds the file open, on Windows; only looks suffer
-            self._notes.append(f"display window of channel {index.c} not set: {error}")
+            self._ledger.notes.append(f"display window of channel {index.c} not set: {error}")
 
     def _on_worker(self, kind: str, message: dict[str, Any]) -> None:
         """Take what the worker reports; on the host's thread."""
-        fields = {key: value for key, value in message.items() if key != "kind"}
-        if self._store is None:  # it started, or died, before there was a journal
-            if kind == "fault":
-                self._notes.append(str(message["why"]))
-            return
-        match kind:
-            case "stained":
-                index = PlaneIndex(*message["index"])
-                if index in self._stained:  # a worker that was started again may do one twice
-                    return
-                self._stained.add(index)
-                self._journal.append(kind, **fields)
-                if message["live"] and "total" in message["latency_ms"]:
-                    self._latencies.append(message["latency_ms"]["total"])
-                self._settle(index)
-                self._emit(
-                    self.plane_stained.emit,
-                    Stained(
-                        index,
-                        self.plan.store.channels[index.c].name,
-                        message["latency_ms"],
-                        message["live"],
-                        message["quality"],
-                    ),
-                )
-            case "skipped" | "impossible":
-                self._journal.append(kind, **fields)
-                self._settle(PlaneIndex(*message["index"]))
-            case "fault":
-                self._journal.append(kind, **fields)
-                self._notes.append(str(message["why"]))
-            case "ready":
-                self._journal.append("worker", pid=message["pid"], models=message["models"])
-
-    def _settle(self, index: PlaneIndex) -> None:
-        with self._news:
-            self._settled.add(index)
-            self._news.notify_all()
+        stained = self._ledger.take(kind, message)
+        if stained is not None:
+            self._emit(self.plane_stained.emit, stained)
 
     def _emit(self, emit: Callable[[Any], Any], value: Any) -> None:
         """Tell the user's slots; one that raises costs no plane, and its error ends up with the caller."""
@@ -497,70 +453,34 @@ class Session:
         self._errors.append(error)
         self._broken.set()
         self._stop_runner()
-        with self._news:
-            self._news.notify_all()
+        self._ledger.wake()
 
     # ------------------------------------------------------------------ the end
 
     def _end(self, began: float) -> None:
         """Downstream in order: last raw writes, then what is owed, then times and report."""
         self._recorder.flush()
-        self._journal_missing()
+        stopped = self._cancelled.is_set() or self._broken.is_set()
+        self._ledger.missing(
+            "the run was stopped before it" if stopped else "the camera gave no image for it"
+        )
         self._host.finish(cancelled=self._aborted)
         if self._host.error is not None:
             self._errors.append(self._host.error)
-        self._journal_unreported()
+        self._ledger.unreported()
         seconds = time.perf_counter() - began
         self._host.close(at_once=self._aborted.is_set())
         self._journal.append(
             "finished", interrupted=self._cancelled.is_set(), failed=bool(self._errors)
         )
         finalise(self.out)
-        status = store_status(self.out)
-        self._report = RunReport(
-            store=str(self.out),
-            planes_acquired=self._acquired,
-            planes_stained=len(self._stained),
-            planes_missing=status.owed + status.impossible,
-            planes_skipped=status.skipped,
-            planes_filled_in_later=len(self._stained) - len(self._latencies),
-            latency_ms=Latency.of(self._latencies),
+        self._report = self._ledger.report(
+            self.out,
             worker_deaths=self._host.deaths,
             interrupted=self._cancelled.is_set(),
             seconds=round(seconds, 3),
             models=self._ready_models,
-            notes=self._notes,
         )
-
-    def _journal_missing(self) -> None:
-        """Write down which raw planes never came, and that nothing can be predicted from them."""
-        why = (
-            "the run was stopped before it"
-            if self._cancelled.is_set() or self._broken.is_set()
-            else "the camera gave no image for it"
-        )
-        plan = self.plan.store
-        for c, channel in enumerate(plan.channels):
-            if channel.kind == "raw":
-                there = self.store.present(c)
-                for index in plan.planned_indices(c):
-                    if not there[index.t, index.z]:
-                        self._journal.append("missing", index=index, why=why)
-
-    def _journal_unreported(self) -> None:
-        """Write down planes whose worker died between writing them and saying so."""
-        plan = self.plan.store
-        for c in self.plan.bundles:
-            there = self.store.present(c)
-            for index in plan.planned_indices(c):
-                if there[index.t, index.z] and index not in self._stained:
-                    self._stained.add(index)
-                    self._journal.append(
-                        "stained",
-                        index=index,
-                        live=False,
-                        why="found: its worker died after writing it",
-                    )
 
     def _close(self) -> None:
         """Upstream to downstream, each once, whatever happened before."""
@@ -588,19 +508,6 @@ class Session:
             self.abort()
             while not self._over.wait(_WAKE_S):
                 pass
-
-
-def _check_idle(core: CMMCorePlus) -> None:
-    """Refuse a microscope that somebody else is using."""
-    busy = (
-        "runs another acquisition"
-        if core.mda.is_running()
-        else "shows its live view"
-        if core.isSequenceRunning()
-        else None
-    )
-    if busy:
-        raise MicroscopeError(f"The microscope {busy}. Stop it, or wait for its end, then start.")
 
 
 def _cause(error: Exception) -> BaseException:

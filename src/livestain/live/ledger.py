@@ -1,0 +1,137 @@
+"""The books of a run: what has come, what was stained, what will never be, and why."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from livestain.live.report import Latency, RunReport, Stained
+from livestain.planes import PlaneIndex
+from livestain.store import store_status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from livestain.store import Journal, Store
+
+__all__ = ["Ledger"]
+
+_WAKE_S = 0.2
+
+
+class Ledger:
+    """What a run knows of its planes beyond what lies in the store; the only writer of reasons.
+
+    Safe to use from the recorder's, the host's and the acquisition's threads.
+    """
+
+    def __init__(self) -> None:
+        self.acquired = 0
+        self.stained: set[PlaneIndex] = set()
+        self.latencies_ms: list[float] = []
+        self.notes: list[str] = []
+        self._settled: set[PlaneIndex] = set()
+        self._news = threading.Condition()
+        self._store: Store | None = None
+        self._journal: Journal | None = None
+
+    def open(self, store: Store, journal: Journal) -> None:
+        """Begin to write down: there is a store and a journal now."""
+        self._store, self._journal = store, journal
+
+    def take(self, kind: str, message: dict[str, Any]) -> Stained | None:
+        """Write down what the worker reports.
+
+        Returns
+        -------
+        Stained or None
+            The plane that is now there, the first time it is reported.
+        """
+        if kind == "fault":
+            self.notes.append(str(message["why"]))
+        if self._store is None or self._journal is None:  # a worker that started, or died, before
+            return None
+        fields = {key: value for key, value in message.items() if key != "kind"}
+        match kind:
+            case "stained":
+                index = PlaneIndex(*message["index"])
+                if index in self.stained:  # a worker that was started again may do one twice
+                    return None
+                self.stained.add(index)
+                self._journal.append(kind, **fields)
+                if message["live"] and "total" in message["latency_ms"]:
+                    self.latencies_ms.append(message["latency_ms"]["total"])
+                self._settle(index)
+                return Stained(
+                    index,
+                    self._store.plan.channels[index.c].name,
+                    message["latency_ms"],
+                    message["live"],
+                    message["quality"],
+                )
+            case "skipped" | "impossible":
+                self._journal.append(kind, **fields)
+                self._settle(PlaneIndex(*message["index"]))
+            case "fault":
+                self._journal.append(kind, **fields)
+            case "ready":
+                self._journal.append("worker", pid=message["pid"], models=message["models"])
+        return None
+
+    def _settle(self, index: PlaneIndex) -> None:
+        with self._news:
+            self._settled.add(index)
+            self._news.notify_all()
+
+    def wake(self) -> None:
+        """Let whoever waits in `wait_settled` look again."""
+        with self._news:
+            self._news.notify_all()
+
+    def wait_settled(self, target: PlaneIndex, hopeless: Callable[[], bool]) -> None:
+        """Wait until a virtual plane is done or given up, or `hopeless` says that it cannot come."""
+        with self._news:
+            while target not in self._settled and not hopeless():
+                self._news.wait(_WAKE_S)
+
+    def missing(self, why: str) -> None:
+        """Write down which raw planes never came, and so that nothing can be predicted from them."""
+        assert self._store is not None  # noqa: S101 - asked at the end of a run
+        assert self._journal is not None  # noqa: S101
+        plan = self._store.plan
+        for c, channel in enumerate(plan.channels):
+            if channel.kind == "raw":
+                there = self._store.present(c)
+                for index in plan.planned_indices(c):
+                    if not there[index.t, index.z]:
+                        self._journal.append("missing", index=index, why=why)
+
+    def unreported(self) -> None:
+        """Write down planes whose worker died between writing them and saying so."""
+        assert self._store is not None  # noqa: S101 - asked at the end of a run
+        assert self._journal is not None  # noqa: S101
+        plan = self._store.plan
+        why = "found: its worker died after writing it"
+        for c, channel in enumerate(plan.channels):
+            if channel.kind == "virtual":
+                there = self._store.present(c)
+                for index in plan.planned_indices(c):
+                    if there[index.t, index.z] and index not in self.stained:
+                        self.stained.add(index)
+                        self._journal.append("stained", index=index, live=False, why=why)
+
+    def report(self, out: Path, **facts: Any) -> RunReport:
+        """Return how the run ended; `facts` are the fields that only the session knows."""
+        status = store_status(out)
+        return RunReport(
+            store=str(out),
+            planes_acquired=self.acquired,
+            planes_stained=len(self.stained),
+            planes_missing=status.owed + status.impossible,
+            planes_skipped=status.skipped,
+            planes_filled_in_later=len(self.stained) - len(self.latencies_ms),
+            latency_ms=Latency.of(self.latencies_ms),
+            notes=self.notes,
+            **facts,
+        )
