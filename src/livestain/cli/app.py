@@ -11,18 +11,10 @@ import typer
 from livestain._version import __version__
 from livestain.cli import demo, evaluate, export, status, train
 from livestain.cli import run as run_verb
+from livestain.cli.codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED
 from livestain.errors import LivestainError
 
-__all__ = ["EXIT_BAD_INPUT", "EXIT_INTERRUPTED", "EXIT_MISSING", "app", "run"]
-
-EXIT_MISSING = 1
-"""It ran, but planes are missing."""
-
-EXIT_BAD_INPUT = 2
-"""The input cannot work; nothing was touched."""
-
-EXIT_INTERRUPTED = 130
-"""The user stopped it."""
+__all__ = ["app", "run"]
 
 app = typer.Typer(
     name="livestain",
@@ -77,4 +69,4 @@ def run(arguments: list[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     finally:
         sys.stdout.flush()
-    return 0
+    return EXIT_DONE

@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
 from livestain.errors import LivestainError, WorkerError
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
         for note in getattr(error, "__notes__", ()):
             typer.echo(f"  {note}", err=True)
         if session.report is None:
-            raise typer.Exit(1) from error
-        return session.report, exit_code(session.report) or 1
+            raise typer.Exit(EXIT_MISSING) from error
+        return session.report, exit_code(session.report) or EXIT_MISSING
     finally:
         if picture is not None:
             picture.close()
@@ -280,5 +281,5 @@ def print_json(result: dict[str, Any]) -> None:
 def exit_code(report: RunReport) -> int:
     """Return 130 where the user stopped the run, 1 where planes are missing, else 0."""
     if report.interrupted:
-        return 130
-    return 1 if report.planes_missing else 0
+        return EXIT_INTERRUPTED
+    return EXIT_MISSING if report.planes_missing else EXIT_DONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -124,12 +125,20 @@ class Stainer:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
 
-    def warm_up(self, shape_yx: tuple[int, int]) -> None:
-        """Predict twice from noise of the coming frames' shape, so that the first frame is not slow."""
+    def warm_up(self, shape_yx: tuple[int, int]) -> float:
+        """Predict twice from noise of the coming frames' shape, so that the first frame is not slow.
+
+        Returns
+        -------
+        float
+            Milliseconds of the second prediction: what one takes once the model is warm.
+        """
         n_planes = self.bundle.description.input.window.n_planes
         noise = np.random.default_rng(0).integers(0, 4096, (n_planes, *shape_yx), dtype=np.uint16)
-        for _ in range(2):
-            self.stain(noise)
+        self.stain(noise)
+        warm = time.perf_counter()
+        self.stain(noise)
+        return (time.perf_counter() - warm) * 1e3
 
     @torch.inference_mode()
     def stain(self, planes: NDArray[Any]) -> NDArray[np.float32]:

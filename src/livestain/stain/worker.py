@@ -167,10 +167,7 @@ class Worker:
                             threads=setup.threads,
                         )
                     )
-                    stainer.warm_up(setup.shape)
-                    warm = time.perf_counter()
-                    stainer.warm_up(setup.shape)
-                    warm_ms = max(warm_ms, (time.perf_counter() - warm) * 1e3)
+                    warm_ms = max(warm_ms, stainer.warm_up(setup.shape))
                     self._stainers[model.bundle] = stainer
                 names = [output.name for output in stainer.bundle.description.outputs]
                 self._by_channel[model.c] = (stainer, names.index(model.output))
