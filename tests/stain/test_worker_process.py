@@ -151,7 +151,7 @@ import threading
 from livestain.inference import Stainer
 from livestain.stain import worker
 
-Stainer.warm_up = lambda self, shape: None
+Stainer.warm_up = lambda self, shape: 0.0
 Stainer.stain = lambda self, planes: threading.Event().wait()
 worker.main()
 """
@@ -192,28 +192,32 @@ def test_a_worker_stuck_in_a_plane_leaves_too_when_its_parent_is_gone(tmp_path, 
         hello = {"address": listener.address, "key": key.hex()}
         stuck.stdin.write(json.dumps(hello).encode() + b"\n")
         stuck.stdin.close()
-        with listener.accept() as connection:
-            setup = WorkerSetup(
-                store=str(path),
-                shape=(64, 64),
-                pixel_size_um=0.1,
-                models=(
-                    ChannelModel(
-                        c=1,
-                        bundle=str(tiny_bundle),
-                        sha256=read_bundle(tiny_bundle).sha256,
-                        output="mitochondria",
+        try:
+            with listener.accept() as connection:
+                setup = WorkerSetup(
+                    store=str(path),
+                    shape=(64, 64),
+                    pixel_size_um=0.1,
+                    models=(
+                        ChannelModel(
+                            c=1,
+                            bundle=str(tiny_bundle),
+                            sha256=read_bundle(tiny_bundle).sha256,
+                            output="mitochondria",
+                        ),
                     ),
-                ),
-                device="cpu",
-            )
-            send(connection, "setup", setup=setup.model_dump(mode="json"))
-            kinds = [receive(connection)["kind"] for _ in range(2)]
-            if kinds[-1] != "taking":
-                kinds.append(receive(connection)["kind"])
-            assert kinds[0] == "ready"
-            assert kinds[-1] == "taking"
-        assert stuck.wait(timeout=5) == 3
+                    device="cpu",
+                )
+                send(connection, "setup", setup=setup.model_dump(mode="json"))
+                kinds = [receive(connection)["kind"] for _ in range(2)]
+                if kinds[-1] != "taking":
+                    kinds.append(receive(connection)["kind"])
+                assert kinds[0] == "ready"
+                assert kinds[-1] == "taking"
+            assert stuck.wait(timeout=5) == 3
+        finally:
+            stuck.kill()
+            stuck.wait()
     assert store_status(path).owed == 1
 
 
