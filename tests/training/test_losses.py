@@ -9,8 +9,8 @@ import torch
 from torchmetrics.functional import pearson_corrcoef
 
 from livestain.metrics import pearson
-from livestain.training import losses
-from livestain.training.recipe import LossWeights
+from livestain.training.losses import pointwise as losses
+from livestain.training.losses.settings import LossWeights
 
 A = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
 B = torch.tensor([[[[1.0, 0.0], [3.0, 8.0]]]])

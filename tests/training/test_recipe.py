@@ -6,7 +6,8 @@ import pytest
 
 from livestain.errors import SettingsError
 from livestain.training.module import build_from_recipe, schedule_factor
-from livestain.training.recipe import Optimiser, Recipe, find_recipe, recipe_names
+from livestain.training.parts import Optimiser
+from livestain.training.recipe import Recipe, find_recipe, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -11,7 +11,7 @@ from livestain.bundle.normalisation import Normalise
 from livestain.training.augment import Augment
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
-from livestain.training.recipe import Augmentation
+from livestain.training.parts import Augmentation
 from livestain.training.sampling import Crops, normalise_pair
 from livestain.training.trainer import _Order
 

@@ -70,13 +70,13 @@ class WindowSpec(Settings):
     """Time points after the plane's own."""
 
     depth: int | None = Field(default=None, ge=1)
-    """For `z: all` alone: how many z-planes the stack has that the network takes."""
+    """For `z: all` alone: how many z-planes the stack has that the network takes; none: any number."""
 
     @model_validator(mode="after")
     def _is_a_window(self) -> Self:
         self.window()
-        if (self.depth is not None) != (self.z == "all"):
-            raise ValueError("depth is given for 'z: all', and only for it")
+        if self.depth is not None and self.z != "all":
+            raise ValueError("depth is given for 'z: all' alone")
         return self
 
     def window(self) -> Window:

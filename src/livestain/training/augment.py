@@ -16,7 +16,7 @@ with needs_train_extra():
     import kornia.augmentation as ka
 
 if TYPE_CHECKING:
-    from livestain.training.recipe import Augmentation
+    from livestain.training.parts import Augmentation
 
 __all__ = ["Augment"]
 

@@ -57,7 +57,7 @@ def write_card(
     lines = [
         f"# {title}",
         "",
-        f"Predicts {target} from {recipe.source.kind} at {recipe.pixel_size_um:g} um a pixel;",
+        f"Predicts {target} from {recipe.sources[0].kind} at {recipe.pixel_size_um:g} um a pixel;",
         f"{low:g} to {high:g} um are resampled.",
         "",
         "## Data",

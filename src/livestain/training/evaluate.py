@@ -219,7 +219,7 @@ def _what_to_compare(
     source: str = description.input.kind
     target = names[place]
     if recipe is not None:
-        source = recipe.source.channel
+        source = recipe.sources[0].channel
         of_output = {item.output.name: item.channel for item in recipe.targets}
         target = of_output.get(target, target)
     spec = PairSpec(

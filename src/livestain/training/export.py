@@ -92,7 +92,7 @@ def export_run(
         ) from error
     description = BundleDescription(
         input=InputSpec(
-            kind=recipe.source.kind,
+            kind=recipe.sources[0].kind,
             pixel_size_um=recipe.pixel_size_um,
             pixel_size_range_um=recipe.pixel_size_range_um,
             z_step_um=recipe.z_step_um,
@@ -124,7 +124,7 @@ def simulated_planes(recipe: Recipe, *, divisor: int) -> NDArray[np.uint16]:
     """Return planes of the simulated dish that the recipe's network can take: uint16, (planes, y, x)."""
     side = -(-_TEST_SIDE // divisor) * divisor
     dish = Dish(_TEST_SEED, shape=(side, side), pixel_size_um=recipe.pixel_size_um)
-    see = dish.fluorescence if recipe.source.kind == "fluorescence" else dish.brightfield
+    see = dish.fluorescence if recipe.sources[0].kind == "fluorescence" else dish.brightfield
     window = recipe.window
     z_step_um = recipe.z_step_um or 0.0
     times = window.past + 1 + window.future

@@ -13,7 +13,7 @@ from livestain.errors import SettingsError
 from livestain.networks import build_network
 from livestain.training.augment import Augment
 from livestain.training.extra import needs_train_extra
-from livestain.training.losses import loss_terms, pearson_by_plane
+from livestain.training.losses.pointwise import loss_terms, pearson_by_plane
 
 with needs_train_extra():
     from lightning.pytorch import LightningModule
@@ -21,7 +21,8 @@ with needs_train_extra():
 if TYPE_CHECKING:
     from torch import nn
 
-    from livestain.training.recipe import Optimiser, Recipe
+    from livestain.training.parts import Optimiser
+    from livestain.training.recipe import Recipe
 
 __all__ = ["StainTraining", "build_from_recipe", "computes_in_bf16", "schedule_factor"]
 

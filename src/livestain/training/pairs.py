@@ -67,7 +67,7 @@ class PairSpec:
         """Return what a recipe asks for."""
         return cls(
             asker=f"the recipe {recipe.name}",
-            source=recipe.source.channel,
+            source=recipe.sources[0].channel,
             targets=tuple(target.channel for target in recipe.targets),
             window=recipe.window,
             pixel_size_um=recipe.pixel_size_um,

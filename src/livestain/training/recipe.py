@@ -7,154 +7,27 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from livestain.bundle.description import (
-    ChannelKind,
-    NetworkSpec,
-    NormalisationSettings,
-    OutputChannel,
-    WindowSpec,
-)
+from livestain.bundle.description import NetworkSpec, NormalisationSettings, WindowSpec
 from livestain.errors import SettingsError
 from livestain.settings import Settings
+from livestain.training.losses.settings import Adversarial, Cycle, LossWeights
+from livestain.training.parts import (
+    Augmentation,
+    Checks,
+    ModelCard,
+    Optimiser,
+    Selection,
+    Source,
+    Split,
+    Target,
+)
 
-__all__ = [
-    "Augmentation",
-    "LossWeights",
-    "ModelCard",
-    "Optimiser",
-    "Recipe",
-    "Source",
-    "Target",
-    "find_recipe",
-    "recipe_names",
-]
+__all__ = ["Recipe", "find_recipe", "recipe_names"]
 
-_Fraction = Annotated[float, Field(ge=0, le=1)]
 _Range = tuple[
     Annotated[float, Field(gt=0, allow_inf_nan=False)],
     Annotated[float, Field(gt=0, allow_inf_nan=False)],
 ]
-
-
-class Source(Settings):
-    """The channel that is looked at."""
-
-    channel: str = Field(default="brightfield", min_length=1)
-    """Folder of its images in a movie's folder, or its channel in a store; capitals do not matter."""
-
-    kind: ChannelKind = "brightfield"
-    """Contrast of that channel."""
-
-
-class Target(Settings):
-    """A channel that is to be predicted."""
-
-    channel: str = Field(default="mitochondria", min_length=1)
-    """Folder of its images in a movie's folder, or its channel in a store; capitals do not matter."""
-
-    normalisation: Literal["plane", "none"] = "plane"
-    """`plane`: each plane to mean 0 and std 1, so the prediction's unit is `sd`, right wherever absolute
-    intensity means nothing between images; `none`: counts as they are."""
-
-    output: OutputChannel
-    """The predicted channel: name, unit, encoding, display."""
-
-
-class LossWeights(Settings):
-    """A weighted sum of losses; every term is a mean over planes."""
-
-    mse: float = Field(default=0.0, ge=0)
-    """Weight of the mean squared error."""
-
-    l1: float = Field(default=0.0, ge=0)
-    """Weight of the mean absolute error."""
-
-    pearson: float = Field(default=0.0, ge=0)
-    """Weight of 1 - Pearson correlation of each plane: blind to its brightness and contrast."""
-
-    @model_validator(mode="after")
-    def _is_something(self) -> Self:
-        if self.mse + self.l1 + self.pearson <= 0:
-            raise ValueError("a loss needs at least one weight above 0")
-        return self
-
-
-class Augmentation(Settings):
-    """Random changes of each training crop; those of intensity change the source alone."""
-
-    flip: bool = True
-    """Mirror, and turn by quarter turns."""
-
-    affine: _Fraction = 0.0
-    """Share of crops that are turned by any angle and scaled, with interpolation."""
-
-    scale: _Range = (1.0, 1.0)
-    """Smallest and largest magnification of those crops."""
-
-    gain: _Range = (1.0, 1.0)
-    """Smallest and largest factor on the source's contrast."""
-
-    brightness: float = Field(default=0.0, ge=0)
-    """Largest shift of the source, either way, in its standard deviations."""
-
-    gamma: _Range = (1.0, 1.0)
-    """Smallest and largest exponent on the source, between the crop's own minimum and maximum."""
-
-    blur: _Fraction = 0.0
-    """Share of crops whose source is blurred."""
-
-    blur_sigma_px: _Range = (0.3, 1.0)
-    """Smallest and largest width of that blur, in pixels."""
-
-    noise: float = Field(default=0.0, ge=0)
-    """Largest standard deviation of white noise added to the source, in its standard deviations."""
-
-
-class Optimiser(Settings):
-    """AdamW: warm-up by a line, then a cosine down to nothing at the last step."""
-
-    learning_rate: float = Field(default=1e-3, gt=0)
-    """At the top of the schedule."""
-
-    weight_decay: float = Field(default=1e-2, ge=0)
-    """Decoupled decay; on matrices and kernels, not on biases and normalisation."""
-
-    warmup_steps: int = Field(default=50, ge=0)
-    """Steps of the warm-up."""
-
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """After the warm-up."""
-
-    clip_norm: float = Field(default=1.0, gt=0)
-    """Largest norm of the whole gradient."""
-
-
-class ModelCard(Settings):
-    """What the exported model's card says beyond what the run knows; options of `export` win."""
-
-    name: str | None = None
-    """Short name of the bundle; the recipe's name where left out."""
-
-    title: str | None = None
-    """Title in words; made from the name where left out."""
-
-    licence: str | None = None
-    """SPDX identifier; decided by the licence of the data."""
-
-    authors: tuple[str, ...] = ("livestain",)
-    """Names."""
-
-    data: str = ""
-    """Where the training data comes from, with citation and licence; Markdown."""
-
-    simulated: bool = False
-    """Whether the training data is simulated: such a model is never chosen for real cells by itself."""
-
-    evaluation: str = ""
-    """How the scores on held-out movies came about, and what they chose, if anything; Markdown."""
-
-    limits: str = ""
-    """What the model is not for; Markdown."""
 
 
 class Recipe(Settings):
@@ -163,30 +36,50 @@ class Recipe(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     """Short name: lower case letters, digits, `_`, `-` and `.`."""
 
+    about: str = ""
+    """What it is for and where it is from, in a sentence; shown by `livestain train --list`."""
+
     network: NetworkSpec
     """The architecture; `in_channels` and `out_channels` are filled in."""
 
-    source: Source = Source()
-    """What is looked at."""
+    sources: tuple[Source, ...] = Field(default=(Source(),), min_length=1)
+    """What is looked at, in the network's order; `source: {...}` is short for one."""
 
     targets: tuple[Target, ...] = Field(min_length=1)
     """What is predicted, in the network's order."""
 
+    pairing: Literal["paired", "noise2noise", "unpaired"] = "paired"
+    """`paired`: source and target of one place. `noise2noise` (Lehtinen 2018): two noisy takes of one
+    structure, one source and one target, which change roles at random; where both name the same channel, two
+    consecutive time points. `unpaired`: sources and targets of any place, for `cycle`."""
+
     window: WindowSpec = WindowSpec()
-    """The source planes of one prediction; more than one plane needs data in stores. `z: all` is
-    refused: the network predicts one plane, which would be the same for every z of the stack."""
+    """The source planes of one prediction; more than one plane needs data that says which belong together.
+    A 2-D network takes them as channels and predicts the own plane. A 3-D network takes them as its
+    depth: `z: all` for stacks (any number of planes), `past` and `future` for time (XYT)."""
+
+    depth_axis: Literal["z", "t", "both"] = "z"
+    """For 3-D networks: what the depth of a training crop is. `both` draws stacks and time series equally
+    often (the combined model of Hsu 2021); the window then says how the model is deployed."""
+
+    crop_depth: int = Field(default=32, ge=1)
+    """For 3-D networks: planes of a training crop; a multiple of the network's `divisor_z`. Shallower stacks
+    are padded by their last plane."""
 
     pixel_size_um: float = Field(gt=0, allow_inf_nan=False)
-    """Side of a pixel of the training data in the sample, in micrometres."""
+    """Side of a pixel that is trained at, in micrometres."""
 
     pixel_size_range_um: _Range
     """Pixel sizes that the deployed model may be resampled from, in micrometres."""
 
     z_step_um: float | None = Field(default=None, gt=0)
-    """Distance of the planes of a z-window, in micrometres."""
+    """Distance of the planes of a z-window or stack that is trained at, in micrometres."""
+
+    resample: bool = False
+    """Whether data of another pixel size (and z-step, for stacks) is resampled to the above; refused if not."""
 
     normalisation: NormalisationSettings = NormalisationSettings()
-    """Of the source; the same module runs live. Whole planes are normalised, then cropped."""
+    """Of the sources; the same module runs live. Whole planes are normalised, then cropped."""
 
     movies: tuple[str, ...] | None = None
     """Train on these movies alone; all of them where left out."""
@@ -194,20 +87,39 @@ class Recipe(Settings):
     leave_out: tuple[str, ...] = ()
     """Movies that this training must not see."""
 
+    split: Split = Split()
+    """What is held back of the rest."""
+
+    selection: Selection = Selection()
+    """Which weights are the result."""
+
+    checks: Checks = Checks()
+    """What is looked at before the training begins."""
+
     balance: Literal["movie", "pair"] = "movie"
     """Whether every movie is drawn equally often, or every pair."""
+
+    foreground: float = Field(default=0.0, ge=0, lt=1)
+    """Least share of a training crop that the first target covers (above the Otsu threshold of its plane);
+    Somani 2021: 0.2. Crops are drawn again, up to a bound, and then taken as they are."""
 
     crop: int = Field(default=192, ge=16)
     """Side of a training crop, in pixels; a multiple of the network's divisor."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Crops a step."""
+    """Crops a step, over all processes."""
 
     steps: int = Field(default=1000, ge=1)
-    """Number of steps: fixed beforehand, since no score may choose when to stop."""
+    """Number of steps: fixed beforehand, unless `selection` says that validation may end it earlier."""
 
     loss: LossWeights = LossWeights(mse=1.0)
     """What is minimised."""
+
+    adversarial: Adversarial | None = None
+    """A discriminator beside the loss, if any."""
+
+    cycle: Cycle | None = None
+    """Two generators for unpaired data, if any; `loss` then plays no part."""
 
     augmentation: Augmentation = Augmentation()
     """Random changes of crops."""
@@ -219,14 +131,27 @@ class Recipe(Settings):
     """Share of the running average of the weights that one step keeps; the average is what is
     exported. 0: the last weights."""
 
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of the network's arithmetic while training; `auto`: bf16 where the processor computes in it."""
+
+    loaders: int = Field(default=0, ge=0)
+    """Processes that read data; the order of the samples does not depend on it."""
 
     seed: int = Field(default=0, ge=0)
     """Decides first weights, order, crops and augmentation."""
 
     card: ModelCard = ModelCard()
     """What the exported model's card says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "source" in given:
+            if "sources" in given:
+                raise ValueError("give source or sources, and not both")
+            given = {**given, "sources": [given["source"]]}
+            del given["source"]
+        return given
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -236,11 +161,6 @@ class Recipe(Settings):
         names = [target.output.name for target in self.targets]
         if len(set(names)) < len(names):
             raise ValueError("two targets have the same output name")
-        if self.window.z == "all":
-            raise ValueError(
-                "window.z: all gives the network the same planes for every z of a stack, so it would "
-                "predict the same plane for all of them; give an odd number of z-planes"
-            )
         if self.window.window().needs_stack and self.z_step_um is None:
             raise ValueError("a window of several z-planes needs z_step_um")
         if self.movies is not None and set(self.movies) & set(self.leave_out):
@@ -250,13 +170,47 @@ class Recipe(Settings):
                 raise ValueError(
                     f"network.kwargs has {name}, which follows from window and targets"
                 )
+        if (self.cycle is not None) != (self.pairing == "unpaired"):
+            raise ValueError("cycle is given for pairing: unpaired, and only for it")
+        if self.cycle is not None and self.adversarial is not None:
+            raise ValueError("cycle has its own adversarial settings; leave adversarial out")
+        if self.pairing == "noise2noise" and (len(self.sources), len(self.targets)) != (1, 1):
+            raise ValueError("noise2noise takes one source and one target")
+        if self.selection.weights == "best" and self.split.validation in (0.0, ()):
+            raise ValueError("selection.weights: best needs split.validation")
+        if self.optimiser.schedule == "plateau" and self.split.validation in (0.0, ()):
+            raise ValueError("optimiser.schedule: plateau needs split.validation")
         return self
+
+    @property
+    def dims(self) -> int:
+        """Number of the network's axes in space (or time): 2 or 3.
+
+        Raises
+        ------
+        SettingsError
+            If no network has that name.
+        """
+        from livestain.networks import network_dims
+
+        try:
+            return network_dims(self.network.name)
+        except KeyError as error:
+            raise SettingsError(
+                f"The recipe {self.name} names a network in vain: {error.args[0]}"
+            ) from error
+
+    @property
+    def n_outputs(self) -> int:
+        """Channels of the network's output: targets, then their log-spreads where they are predicted."""
+        return len(self.targets) * (2 if self.loss.predicts_spread else 1)
 
     def network_spec(self) -> NetworkSpec:
         """Return the architecture with the number of its input and output channels."""
+        planes = self.window.n_planes if self.dims == 2 else 1
         kwargs: dict[str, Any] = {
-            "in_channels": self.window.n_planes,
-            "out_channels": len(self.targets),
+            "in_channels": len(self.sources) * planes,
+            "out_channels": self.n_outputs,
             **self.network.kwargs,
         }
         return NetworkSpec(name=self.network.name, kwargs=kwargs)

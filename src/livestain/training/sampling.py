@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from livestain.training.pairs import Pair, PairSet
-    from livestain.training.recipe import Recipe, Target
+    from livestain.training.parts import Target
+    from livestain.training.recipe import Recipe
 
 __all__ = ["Crops", "normalise_pair"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from livestain.training.recipe import LossWeights
+    from livestain.training.losses.settings import LossWeights
 
 __all__ = ["l1", "loss_terms", "mse", "one_minus_pearson", "pearson_by_plane"]
 
