@@ -17,7 +17,8 @@ class Batch(TypedDict):
     """
 
     source: torch.Tensor
-    """float32, (n, channels, [depth], y, x): for 2-D networks sources times window planes, source by source."""
+    """float32, (n, channels, [depth], y, x); for 2-D networks the window planes of each source are channels,
+    source by source."""
 
     target: torch.Tensor
     """float32, (n, targets, [depth], y, x); zeros where there is none."""

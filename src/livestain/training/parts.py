@@ -1,4 +1,4 @@
-"""The parts of a recipe: what is looked at, what is predicted, how data is split and changed, how it is learnt."""
+"""The parts of a recipe: channels, split, checks, augmentation, optimiser, card."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ class Recipe(Settings):
     """Distance of the planes of a z-window or stack that is trained at, in micrometres."""
 
     resample: bool = False
-    """Whether data of another pixel size (and z-step, for stacks) is resampled to the above; refused if not."""
+    """Whether data of another pixel size (and z-step, for stacks) is resampled to the above;
+    refused if not."""
 
     normalisation: NormalisationSettings = NormalisationSettings()
     """Of the sources; the same module runs live. Whole planes are normalised, then cropped."""

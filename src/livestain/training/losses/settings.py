@@ -181,7 +181,8 @@ class Adversarial(Settings):
     """Its architecture; `in_channels` (of sources and targets together) is filled in."""
 
     loss: Literal["mse", "bce", "dice_bce", "jaccard", "focal"] = "mse"
-    """How its verdict is scored: least squares (LSGAN), cross-entropy, Dice + cross-entropy, Jaccard, focal."""
+    """How its verdict is scored: least squares (LSGAN), cross-entropy, Dice and cross-entropy, Jaccard,
+    focal."""
 
     discriminator_scale: float = Field(default=0.5, gt=0)
     """Factor on the discriminator's own loss."""
