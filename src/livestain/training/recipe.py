@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from livestain.bundle.description import NetworkSpec, NormalisationSettings, WindowSpec
 from livestain.errors import SettingsError
-from livestain.settings import Settings
+from livestain.settings import Settings, read_yaml
 from livestain.training.losses.settings import Adversarial, Cycle, LossWeights
 from livestain.training.parts import (
     Augmentation,
@@ -144,6 +144,20 @@ class Recipe(Settings):
     card: ModelCard = ModelCard()
     """What the exported model's card says."""
 
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> Self:
+        """Read a recipe; with `base: NAME` it is a variant, and tells only what differs.
+
+        The base is a recipe of ours, by name, or a file, relative to the variant's. Mappings are merged key
+        by key; everything else, lists included, takes the place of the base's.
+
+        Raises
+        ------
+        SettingsError
+            If a file is missing, is not YAML, or does not fit; the message names the key.
+        """
+        return cls.parse(_with_base(Path(path), ()), where=str(path))
+
     @model_validator(mode="before")
     @classmethod
     def _one_source(cls, given: Any) -> Any:
@@ -207,14 +221,54 @@ class Recipe(Settings):
         return len(self.targets) * (2 if self.loss.predicts_spread else 1)
 
     def network_spec(self) -> NetworkSpec:
-        """Return the architecture with the number of its input and output channels."""
-        planes = self.window.n_planes if self.dims == 2 else 1
+        """Return the architecture with the number of its input and output channels.
+
+        Raises
+        ------
+        SettingsError
+            If no network has that name, or it cannot have such a window.
+        """
+        dims, window = self.dims, self.window
+        if dims == 2 and window.z == "all":
+            raise SettingsError(
+                f"The recipe {self.name} gives its 2-D network {self.network.name} the window z: all: the "
+                "same planes for every z of a stack, so it would predict the same plane for all of them. "
+                "Give an odd number of z-planes, or a 3-D network."
+            )
+        if dims == 3 and window.n_z > 1 and window.past + window.future > 0:
+            raise SettingsError(
+                f"The recipe {self.name} gives its 3-D network {self.network.name} a window in z and in "
+                "time. Its depth is one of them: give z, or past and future."
+            )
+        planes = window.n_planes if dims == 2 else 1
         kwargs: dict[str, Any] = {
             "in_channels": len(self.sources) * planes,
             "out_channels": self.n_outputs,
             **self.network.kwargs,
         }
         return NetworkSpec(name=self.network.name, kwargs=kwargs)
+
+
+def _with_base(path: Path, seen: tuple[Path, ...]) -> Any:
+    given = read_yaml(path)
+    if not isinstance(given, dict) or "base" not in given:
+        return given
+    if path.resolve() in seen:
+        raise SettingsError(f"{path} is its own base. Expected a recipe without a circle of bases.")
+    near = path.parent / str(given["base"])
+    base = _with_base(
+        near if near.is_file() else find_recipe(given["base"]), (*seen, path.resolve())
+    )
+    return _merged(base, {key: value for key, value in given.items() if key != "base"})
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    # One source has two spellings; the variant's wins, whichever it is.
+    gone = {"source", "sources"} if {"source", "sources"} & set(over) else set()
+    kept = {key: value for key, value in base.items() if key not in gone}
+    return kept | {key: _merged(kept.get(key), value) for key, value in over.items()}
 
 
 _SHIPPED = Path(__file__).parent / "recipes"
