@@ -39,6 +39,8 @@ class UNet2d(nn.Module):
         Probability of dropping a whole feature map at the bottom, while training.
     """
 
+    dims = 2
+
     def __init__(
         self,
         in_channels: int = 1,
