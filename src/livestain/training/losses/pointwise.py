@@ -1,10 +1,15 @@
-"""Losses: pure functions of prediction and target, both (n, outputs, y, x)."""
+"""Losses that compare pixel with pixel, and the correlation of planes.
+
+Shapes and masks: see `livestain.training.losses.masked`.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import torch
+
+from livestain.training.losses.masked import masked_mean, plane_mean, prepare, stacked
 
 if TYPE_CHECKING:
     from livestain.training.losses.settings import LossWeights
@@ -15,39 +20,61 @@ _TINY = 1e-8
 """Variance below which a plane counts as constant, in squared units of the target."""
 
 
-def mse(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def mse(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean squared error, a scalar."""
-    return (prediction - target).square().mean()
+    prediction, target = prepare(prediction, target, mask)
+    return plane_mean((prediction - target).square(), mask)
 
 
-def l1(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def l1(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the mean absolute error, a scalar."""
-    return (prediction - target).abs().mean()
+    prediction, target = prepare(prediction, target, mask)
+    return plane_mean((prediction - target).abs(), mask)
 
 
-def pearson_by_plane(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the Pearson correlation of each plane over its pixels.
+def pearson_by_plane(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the Pearson correlation of each plane, or of each stack, over its pixels.
 
     Parameters
     ----------
-    prediction, target : tensor, (n, outputs, y, x)
+    prediction, target : tensor, (n, outputs, [depth], y, x)
+    mask : tensor, (n, outputs, [depth]), optional
+        A stack is correlated over the planes that are there.
 
     Returns
     -------
     tensor, (n, outputs)
-        Near 0, with a finite gradient, where either plane is constant.
+        float32, or float64 if one of the two is. Near 0, with a finite gradient, where either is constant
+        or nothing is there.
     """
-    a = prediction - prediction.mean(dim=(2, 3), keepdim=True)
-    b = target - target.mean(dim=(2, 3), keepdim=True)
-    covariance = (a * b).mean(dim=(2, 3))
+    prediction, target = prepare(prediction, target, mask)
+    a, present = stacked(prediction, mask)
+    b, _ = stacked(target, mask)
+    pixels = present.sum(dim=(2, 3, 4), keepdim=True).clamp(min=1) * a.shape[-2] * a.shape[-1]
+    share = present / pixels
+    a = a - (a * share).sum(dim=(2, 3, 4), keepdim=True)
+    b = b - (b * share).sum(dim=(2, 3, 4), keepdim=True)
+    covariance = (a * b * share).sum(dim=(2, 3, 4))
+    variance_a = (a.square() * share).sum(dim=(2, 3, 4))
+    variance_b = (b.square() * share).sum(dim=(2, 3, 4))
     # The tiny number lies inside the root, since the root's slope at 0 is infinite.
-    spread = ((a.square().mean(dim=(2, 3)) + _TINY) * (b.square().mean(dim=(2, 3)) + _TINY)).sqrt()
-    return covariance / spread
+    return covariance / ((variance_a + _TINY) * (variance_b + _TINY)).sqrt()
 
 
-def one_minus_pearson(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return 1 - Pearson correlation, the mean over planes, a scalar between 0 and 2."""
-    return 1 - pearson_by_plane(prediction, target).mean()
+def one_minus_pearson(
+    prediction: torch.Tensor, target: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return 1 - Pearson correlation, the mean over planes or stacks, a scalar between 0 and 2."""
+    by_plane = pearson_by_plane(prediction, target, mask)
+    if mask is not None and mask.ndim == 3:
+        mask = (mask > 0).any(dim=2)
+    return masked_mean(1 - by_plane, mask)
 
 
 _TERMS = {"mse": mse, "l1": l1, "pearson": one_minus_pearson}
@@ -65,8 +92,6 @@ def loss_terms(
     weights : LossWeights
         From the recipe.
     """
-    prediction = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
-    target = target.to(prediction.dtype)
     terms = {
         name: term(prediction, target)
         for name, term in _TERMS.items()

@@ -30,22 +30,32 @@ class TNSettings(Settings):
     """Smallest weight; the formula gives 0 at the minimum, though the text says it is not strictly 0."""
 
     clamp: bool = True
-    """Whether M1 and M2 are kept between minimum and maximum; on bright patches M2 exceeds the maximum."""
+    """Whether M1 and M2 are kept below the maximum, so that it weighs 0.7 (or 0.2) where they exceed it, as
+    M2 does on patches with much foreground, and not less."""
 
     normalise: bool = False
-    """Whether the weights are divided by their mean, so that the loss has the scale of an L1."""
+    """Whether the weights are divided by their mean (of each plane or stack under the scope `plane`, else of
+    the batch), so that the loss has the scale of an L1."""
 
-    mean: _Finite | None = None
-    """For the scope `data`: of the normalised targets; filled in by the training."""
+    mean: _Finite | tuple[_Finite, ...] | None = None
+    """For the scope `data`: of the normalised targets, one number for all of them or one for each; filled
+    in by the training."""
 
-    std: _Positive | None = None
+    std: _Positive | tuple[_Positive, ...] | None = None
     """For the scope `data`: see `mean`."""
 
-    minimum: _Finite | None = None
+    minimum: _Finite | tuple[_Finite, ...] | None = None
     """For the scope `data`: see `mean`."""
 
-    maximum: _Finite | None = None
+    maximum: _Finite | tuple[_Finite, ...] | None = None
     """For the scope `data`: see `mean`."""
+
+    @model_validator(mode="after")
+    def _statistics_are_of_data(self) -> Self:
+        given = [value is not None for value in (self.mean, self.std, self.minimum, self.maximum)]
+        if any(given) and not (all(given) and self.scope == "data"):
+            raise ValueError("mean, std, minimum and maximum are given together, for scope: data")
+        return self
 
 
 class SSIMSettings(Settings):
@@ -59,7 +69,7 @@ class SSIMSettings(Settings):
 
     scales: int = Field(default=5, ge=1, le=5)
     """Number of scales, with the paper's weights, renormalised where there are fewer than 5. An 11 pixel
-    window and five scales need sides of 176 pixels and more."""
+    window and five scales need sides of 176 pixels and more, four 88, three 44."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -71,15 +81,16 @@ class SSIMSettings(Settings):
 class PSFSettings(Settings):
     """A point spread function, by which the prediction is blurred before it is compared.
 
-    A Gaussian of ``sigma_um``; or, with ``na`` and ``wavelength_um``, the Gaussian that fits a widefield
-    spot best (Zhang, Zerubia, Olivo-Marin, Appl. Opt. 46:1819, 2007).
+    A Gaussian of ``sigma_um``; or, with ``na`` and ``wavelength_um``, the Gaussian that has the shape of a
+    widefield spot at its peak (Zhang, Zerubia, Olivo-Marin, Appl. Opt. 46:1819, 2007).
     """
 
     sigma_um: _Positive | None = None
     """In y and x, in micrometres."""
 
     sigma_z_um: _Positive | None = None
-    """In z, in micrometres; for 3-D networks on z-stacks alone."""
+    """In z, in micrometres; for 3-D networks on z-stacks alone. Where left out it follows from na and
+    wavelength_um; without these, planes are blurred one by one."""
 
     na: _Positive | None = None
     """Numerical aperture of the objective."""
