@@ -64,7 +64,7 @@ def test_a_description_that_contradicts_itself_is_refused(given):
 
 def test_planes_of_a_window_are_counted():
     assert WindowSpec(z=3, past=2).n_planes == 9
-    assert WindowSpec(z="all", depth=7, past=1, future=1).n_planes == 21
+    assert WindowSpec(z="all", depth=7).n_planes == 7
 
 
 @pytest.mark.parametrize("past", [0, 1, 2])
@@ -78,4 +78,4 @@ def test_the_own_plane_is_where_the_window_has_the_target(z, past, future):
 
 
 def test_the_own_plane_of_a_stack_is_its_middle():
-    assert WindowSpec(z="all", depth=5, past=1).own_plane == 7
+    assert WindowSpec(z="all", depth=5).own_plane == 2

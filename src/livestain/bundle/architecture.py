@@ -15,7 +15,10 @@ __all__ = ["stain_module"]
 
 
 def stain_module(
-    network: str, network_kwargs: Mapping[str, Any], normalisation: Mapping[str, Any]
+    network: str,
+    network_kwargs: Mapping[str, Any],
+    normalisation: Mapping[str, Any],
+    **options: Any,
 ) -> StainModule:
     """Build a `StainModule` with random weights from plain values, as rdf.yaml holds them.
 
@@ -27,6 +30,8 @@ def stain_module(
         Its keyword arguments.
     normalisation : mapping
         Fields of `NormalisationSettings`.
+    **options : Any
+        `sources`, `own_plane` and `spread` of `StainModule`, where they are not the usual ones.
 
     Raises
     ------
@@ -36,4 +41,4 @@ def stain_module(
         If the normalisation does not fit its schema.
     """
     settings = NormalisationSettings.parse(dict(normalisation), where="normalisation")
-    return StainModule(build_network(network, **network_kwargs), settings)
+    return StainModule(build_network(network, **network_kwargs), settings, **options)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from livestain.networks import network_dims
 from livestain.planes import Window
 from livestain.settings import Settings
 
@@ -61,7 +62,8 @@ class WindowSpec(Settings):
     """The source planes of one prediction, as `livestain.planes.Window` has them."""
 
     z: Annotated[int, Field(ge=1)] | Literal["all"] = 1
-    """Number of z-planes (odd) around the plane, or `all` for a network of the whole stack."""
+    """Number of z-planes (odd) around the plane, or `all` for a 3-D network that predicts every plane of
+    the whole stack at once."""
 
     past: int = Field(default=0, ge=0)
     """Time points before the plane's own."""
@@ -70,13 +72,15 @@ class WindowSpec(Settings):
     """Time points after the plane's own."""
 
     depth: int | None = Field(default=None, ge=1)
-    """For `z: all` alone: how many z-planes the stack has that the network takes; none: any number."""
+    """For `z: all` alone: how many z-planes the stack must have; none: any number."""
 
     @model_validator(mode="after")
     def _is_a_window(self) -> Self:
         self.window()
         if self.depth is not None and self.z != "all":
             raise ValueError("depth is given for 'z: all' alone")
+        if self.z == "all" and (self.past or self.future):
+            raise ValueError("a whole stack ('z: all') has no past and future")
         return self
 
     def window(self) -> Window:
@@ -84,18 +88,23 @@ class WindowSpec(Settings):
         return Window(z=self.z, past=self.past, future=self.future)
 
     @property
+    def whole_stack(self) -> bool:
+        """Whether every plane of a stack is predicted at once."""
+        return self.z == "all"
+
+    @property
     def n_z(self) -> int:
-        """Number of z-planes at one time point."""
+        """Number of z-planes at one time point; of whole stacks of any depth, 1."""
         return self.z if self.z != "all" else self.depth or 1
 
     @property
     def n_planes(self) -> int:
-        """Number of planes the network takes."""
+        """Number of planes of one source that the network takes; of whole stacks of any depth, 1."""
         return self.n_z * (self.past + 1 + self.future)
 
     @property
     def own_plane(self) -> int:
-        """Place of the target's own plane among the sources; of a whole stack, the middle one."""
+        """Place of the target's own plane among those of one source; of a whole stack, the middle one."""
         return self.past * self.n_z + self.n_z // 2
 
 
@@ -103,7 +112,10 @@ class InputSpec(Settings):
     """What the network was trained to look at."""
 
     kind: ChannelKind = "brightfield"
-    """Contrast of the source channel."""
+    """Contrast of the source channel; of the first, where there are several."""
+
+    more_kinds: tuple[ChannelKind, ...] = ()
+    """Contrasts of the further source channels, in the network's order."""
 
     pixel_size_um: _Positive
     """Side of a pixel in the sample that the network was trained at, in micrometres."""
@@ -117,15 +129,26 @@ class InputSpec(Settings):
     z_step_tolerance: float = Field(default=0.1, ge=0, lt=1)
     """Largest relative deviation from `z_step_um`."""
 
+    z_step_range_um: tuple[_Positive, _Positive] | None = None
+    """For whole stacks alone: smallest and largest distance of the planes that may be resampled to
+    `z_step_um`, in micrometres; none: only what `z_step_tolerance` allows."""
+
     window: WindowSpec = WindowSpec()
     """The planes one prediction needs."""
 
     divisor: int = Field(default=1, ge=1)
     """The network takes sides that are multiples of this, in pixels."""
 
-    halo: int = Field(default=0, ge=0)
+    divisor_z: int = Field(default=1, ge=1)
+    """A 3-D network takes depths that are multiples of this, in planes."""
+
+    halo: Annotated[int, Field(ge=0)] | None = 0
     """A pixel's prediction depends on no pixel farther than this in y or x (the network's own
-    reach, without what the normalisation's statistics of the frame carry)."""
+    reach, without what the normalisation's statistics of the frame carry); none: it depends on the
+    whole frame, which must not be cut into tiles."""
+
+    halo_z: Annotated[int, Field(ge=0)] | None = 0
+    """The same of a 3-D network, in planes."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -134,7 +157,18 @@ class InputSpec(Settings):
             raise ValueError("pixel_size_um lies outside pixel_size_range_um")
         if self.window.window().needs_stack and self.z_step_um is None:
             raise ValueError("a z-window or stack needs z_step_um")
+        if self.z_step_range_um is not None:
+            low, high = self.z_step_range_um
+            if not self.window.whole_stack:
+                raise ValueError("z_step_range_um is given for whole stacks ('z: all') alone")
+            if self.z_step_um is None or not low <= self.z_step_um <= high:
+                raise ValueError("z_step_um lies outside z_step_range_um")
         return self
+
+    @property
+    def kinds(self) -> tuple[ChannelKind, ...]:
+        """Contrasts of all source channels, in the network's order."""
+        return (self.kind, *self.more_kinds)
 
 
 class OutputChannel(Settings):
@@ -157,6 +191,9 @@ class OutputChannel(Settings):
 
     color: str = Field(default="FF00FF", pattern=r"^[0-9A-Fa-f]{6}$")
     """Colour of the channel as RRGGBB."""
+
+    spread_of: str | None = None
+    """For a predicted spread: the output whose spread it is, in the same unit."""
 
     @model_validator(mode="after")
     def _display_is_a_range(self) -> Self:
@@ -253,6 +290,53 @@ class BundleDescription(Settings):
         if len(set(names)) < len(names):
             raise ValueError("two outputs have the same name")
         return self
+
+    @model_validator(mode="after")
+    def _spreads_follow_their_outputs(self) -> Self:
+        if not any(output.spread_of for output in self.outputs):
+            return self
+        half = len(self.outputs) // 2
+        values, spreads = self.outputs[:half], self.outputs[half:]
+        if [spread.spread_of for spread in spreads] != [value.name for value in values] or any(
+            value.spread_of for value in values
+        ):
+            raise ValueError("spreads follow after all outputs, one for each and in their order")
+        if [spread.unit for spread in spreads] != [value.unit for value in values]:
+            raise ValueError("a spread has the unit of its output")
+        return self
+
+    @model_validator(mode="after")
+    def _network_takes_the_window(self) -> Self:
+        window = self.input.window
+        if self.dims == 2 and window.whole_stack:
+            raise ValueError("a whole stack ('z: all') is for 3-D networks; this one is 2-D")
+        if self.dims == 3 and window.n_z > 1 and window.n_planes > window.n_z:
+            raise ValueError("a 3-D network takes z-planes or time points as its depth, not both")
+        return self
+
+    @property
+    def dims(self) -> int | None:
+        """Axes of the network in space (or time), 2 or 3; None where it has no known name."""
+        try:
+            return network_dims(self.network.name)
+        except KeyError:
+            return None
+
+    @property
+    def predicts_spread(self) -> bool:
+        """Whether the second half of the outputs are spreads."""
+        return self.outputs[-1].spread_of is not None
+
+    def module_options(self) -> dict[str, Any]:
+        """Return the options of `StainModule` that are not the usual ones."""
+        options: dict[str, Any] = {}
+        if self.input.more_kinds:
+            options["sources"] = len(self.input.kinds)
+        if self.dims == 3 and not self.input.window.whole_stack:
+            options["own_plane"] = self.input.window.own_plane
+        if self.predicts_spread:
+            options["spread"] = True
+        return options
 
     def output_index(self, name: str) -> int:
         """Return the place of the output called `name`.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from livestain.errors import BundleError
 
 if TYPE_CHECKING:
-    from livestain.bundle.description import BundleDescription
+    from livestain.bundle.description import BundleDescription, InputSpec
 
-__all__ = ["check_fit", "check_pixel_size"]
+__all__ = ["check_fit", "check_pixel_size", "check_z_step"]
 
 
 def check_pixel_size(description: BundleDescription, pixel_size_um: float) -> None:
@@ -72,27 +72,55 @@ def check_fit(
         )
     if pixel_size_um is not None:
         check_pixel_size(description, pixel_size_um)
+    if n_z is not None:
+        _check_depth(wanted, n_z)
+    if z_step_um is not None:
+        check_z_step(description, z_step_um)
+
+
+def _check_depth(wanted: InputSpec, n_z: int) -> None:
     window = wanted.window
     if not window.window().needs_stack:
         return
-    if n_z is not None:
-        what = (
-            f"a whole stack of {window.n_z} z-planes"
-            if window.z == "all"
-            else f"a z-window of {window.n_z} planes"
+    what = (
+        f"a z-window of {window.n_z} planes"
+        if not window.whole_stack
+        else "a whole stack"
+        if window.depth is None
+        else f"a whole stack of {window.depth} z-planes"
+    )
+    cure = f"Give the sequence a z-plan, {wanted.z_step_um:g} um apart, or choose a 2-D model."
+    if n_z <= 1 and window.depth != 1:
+        raise BundleError(f"The sequence has no z-stack, but the model needs {what}. {cure}")
+    if n_z < window.n_z or window.depth not in (None, n_z):
+        raise BundleError(
+            f"The sequence's stack has {n_z} z-planes, but the model needs {what}. {cure}"
         )
-        cure = f"Give the sequence a z-plan, {wanted.z_step_um:g} um apart, or choose a 2-D model."
-        if n_z <= 1 < window.n_z:
-            raise BundleError(f"The sequence has no z-stack, but the model needs {what}. {cure}")
-        if n_z < window.n_z or (window.z == "all" and n_z != window.n_z):
-            raise BundleError(
-                f"The sequence's stack has {n_z} z-planes, but the model needs {what}. {cure}"
-            )
-    if z_step_um is not None and wanted.z_step_um is not None:
-        deviation = abs(z_step_um / wanted.z_step_um - 1)
-        if deviation > wanted.z_step_tolerance + 1e-9:
-            raise BundleError(
-                f"The z-step is {z_step_um:g} um, but the model was trained at "
-                f"{wanted.z_step_um:g} um and takes {wanted.z_step_tolerance:.0%} either way. "
-                f"Set the z-plan's step to {wanted.z_step_um:g} um, or choose another model."
-            )
+
+
+def check_z_step(description: BundleDescription, z_step_um: float) -> None:
+    """Refuse a distance of planes that the model does not take; of single planes any will do.
+
+    Raises
+    ------
+    BundleError
+        If it is outside the model's tolerance and, for whole stacks, its resampling range.
+    """
+    wanted = description.input
+    if wanted.z_step_um is None or not wanted.window.window().needs_stack:
+        return
+    deviation = abs(z_step_um / wanted.z_step_um - 1)
+    if deviation <= wanted.z_step_tolerance + 1e-9:
+        return
+    if wanted.z_step_range_um is None:
+        takes = f"{wanted.z_step_tolerance:.0%} either way"
+    else:
+        low, high = wanted.z_step_range_um
+        if low * (1 - 1e-6) <= z_step_um <= high * (1 + 1e-6):
+            return
+        takes = f"{low:g} to {high:g} um"
+    raise BundleError(
+        f"The z-step is {z_step_um:g} um, but the model was trained at "
+        f"{wanted.z_step_um:g} um and takes {takes}. "
+        f"Set the z-plan's step to {wanted.z_step_um:g} um, or choose another model."
+    )

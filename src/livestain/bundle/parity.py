@@ -17,7 +17,7 @@ def relative_difference(found: NDArray[np.float32], wanted: NDArray[np.float32])
 
     Parameters
     ----------
-    found, wanted : array of float32, (1, outputs, y, x)
+    found, wanted : array of float32, (1, outputs, y, x) or (1, outputs, z, y, x)
         Each output is compared by itself, since their units may differ by orders of magnitude.
 
     Returns
@@ -34,7 +34,7 @@ def relative_difference(found: NDArray[np.float32], wanted: NDArray[np.float32])
         raise ValueError(f"gives {found.shape} from the test input; expected {wanted.shape}")
     if not np.isfinite(found).all():
         return float("inf")
-    axes = (0, 2, 3)
+    axes = (0, *range(2, wanted.ndim))
     error = found.astype(np.float64) - wanted
     rms = np.sqrt(np.square(error).mean(axis=axes))
     return float((rms / np.maximum(wanted.std(axis=axes, dtype=np.float64), 1e-12)).max())

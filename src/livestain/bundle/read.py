@@ -117,7 +117,7 @@ class Bundle:
                 f"The bundle {self.path} asks for the network {spec.name!r} with {spec.kwargs}: "
                 f"{reason} Update livestain, or choose another bundle."
             ) from error
-        module = StainModule(network, self.description.normalisation)
+        module = StainModule.described(network, self.description)
         name = self._listed("weights", "pytorch_state_dict", "source")
         data = self.read_file(name)
         try:

@@ -9,7 +9,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["pad_to_grid", "resample"]
+__all__ = ["pad_to_grid", "resample", "resample_depth"]
 
 
 def pad_to_grid(x: torch.Tensor, divisor: int) -> torch.Tensor:
@@ -17,7 +17,7 @@ def pad_to_grid(x: torch.Tensor, divisor: int) -> torch.Tensor:
 
     Parameters
     ----------
-    x : torch.Tensor, (n, channels, y, x)
+    x : torch.Tensor, (n, channels, y, x) or (n, channels, z, y, x)
         Any real dtype; sides of 1 and more. At the top and the left nothing is added, so that the
         network's pooling grid lies where it lay in training.
     divisor : int
@@ -31,11 +31,20 @@ def pad_to_grid(x: torch.Tensor, divisor: int) -> torch.Tensor:
         # One reflection gives at most side - 1 new pixels, so a tiny frame needs several.
         down, right = min(down, max(height - 1, 1)), min(right, max(width - 1, 1))
         mode = "reflect" if (height > 1 or not down) and (width > 1 or not right) else "replicate"
-        x = functional.pad(x, (0, right, 0, down), mode=mode)
+        sides = (0, right, 0, down) if x.ndim == 4 else (0, right, 0, down, 0, 0)
+        x = functional.pad(x, sides, mode=mode)
 
 
 def resample(x: torch.Tensor, shape_yx: tuple[int, int]) -> torch.Tensor:
-    """Resample (n, channels, y, x) float32 bilinearly; what shrinks is averaged, not skipped."""
-    return functional.interpolate(
-        x, size=shape_yx, mode="bilinear", align_corners=False, antialias=True
+    """Resample float32 (n, …, y, x) bilinearly in y and x; what shrinks is averaged, not skipped."""
+    planes = functional.interpolate(
+        x.flatten(1, -3), size=shape_yx, mode="bilinear", align_corners=False, antialias=True
     )
+    return planes.reshape(*x.shape[:-2], *shape_yx)
+
+
+def resample_depth(x: torch.Tensor, depth: int) -> torch.Tensor:
+    """Resample (n, channels, z, y, x) float32 along z, linearly; what shrinks is averaged."""
+    planes = x.flatten(3)
+    resampled = resample(planes, (depth, planes.shape[3]))
+    return resampled.reshape(*x.shape[:2], depth, *x.shape[3:])

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 import torch
 
-from livestain.bundle.fit import check_pixel_size
-from livestain.bundle.normalisation import Normalise
+from livestain.bundle.fit import check_pixel_size, check_z_step
 from livestain.bundle.parity import relative_difference
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import BundleError, LivestainError
 from livestain.inference.backends import get_backend, preferred_backend
 from livestain.inference.device import resolve_device
-from livestain.inference.geometry import pad_to_grid, resample
+from livestain.inference.geometry import resample, resample_depth
+from livestain.inference.padded import stain_padded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Stainer"]
 
-_SAME_PIXEL_SIZE = 0.005
-"""Relative difference of pixel sizes below which nothing is resampled: 10 pixels in a row of 2048."""
+_SAME_SIZE = 0.005
+"""Relative difference of pixel sizes below which nothing is resampled: 10 pixels in a row of 2048;
+likewise of z-steps."""
+
+_WARM_DEPTH = 16
+"""Planes of a stack whose depth nobody knows yet."""
 
 
 class Stainer:
@@ -45,6 +49,10 @@ class Stainer:
     pixel_size_um : float, optional
         Of the microscope, in micrometres. Within the model's range, frames are resampled to the
         model's pixel size on the device, and predictions back. None: as the model's.
+    z_step_um : float, optional
+        Distance of the microscope's planes, in micrometres; checked for models that look at several
+        depths. Whole stacks are resampled to the model's z-step, within its range, and back. None:
+        as the model's.
     threads : int, optional
         CPU threads of torch, for the whole process, until `close`.
     precision : {"fp32", "bf16"}
@@ -62,6 +70,8 @@ class Stainer:
         "cpu" or "cuda:N".
     resampled : float or None
         Given pixel size divided by the model's, or None where nothing is resampled.
+    resampled_z : float or None
+        The same of the z-step.
     difference : float
         RMS difference of the backend in use from the test output, relative to the latter's standard
         deviation, of the worst output.
@@ -69,7 +79,7 @@ class Stainer:
     Raises
     ------
     BundleError
-        If the bundle is damaged, does not fit the pixel size, or fails its own test tensors.
+        If the bundle is damaged, does not fit the pixel size or z-step, or fails its own test tensors.
     LivestainError
         If there is no such device, precision or backend.
     """
@@ -80,31 +90,40 @@ class Stainer:
         *,
         device: str = "auto",
         pixel_size_um: float | None = None,
+        z_step_um: float | None = None,
         threads: int | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
         backend: str | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         description = self.bundle.description
+        wanted = description.input
         self.resampled: float | None = None
         if pixel_size_um is not None:
             check_pixel_size(description, pixel_size_um)
-            factor = pixel_size_um / description.input.pixel_size_um
-            self.resampled = factor if abs(factor - 1) > _SAME_PIXEL_SIZE else None
+            factor = pixel_size_um / wanted.pixel_size_um
+            self.resampled = factor if abs(factor - 1) > _SAME_SIZE else None
+        self.resampled_z: float | None = None
+        if z_step_um is not None and wanted.z_step_um is not None:
+            check_z_step(description, z_step_um)
+            factor = z_step_um / wanted.z_step_um
+            within = wanted.z_step_range_um is not None and abs(factor - 1) > _SAME_SIZE
+            self.resampled_z = factor if within else None
         first = get_backend(backend or preferred_backend(precision)).name
         self.device = resolve_device(device)
         if threads is not None and threads < 1:
             raise LivestainError(f"threads is {threads}; expected 1 or more. Leave it out for all.")
         self._threads_before = torch.get_num_threads() if threads is not None else None
         self._device = torch.device(self.device)
-        self._normalise = Normalise(description.normalisation)
         self._pinned: torch.Tensor | None = None
         self.refused: dict[str, str] = {}
         if threads is not None:
             torch.set_num_threads(threads)
         try:
+            self._module = self.bundle.load_module()
             self._predict: Predict | None
             self._predict, self.backend, self.difference = self._choose(first)
+            self._module.to("meta")  # the backend has the weights; here they would lie idle
         except BaseException:
             self.close()
             raise
@@ -125,16 +144,28 @@ class Stainer:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
 
-    def warm_up(self, shape_yx: tuple[int, int]) -> float:
+    def warm_up(self, shape_yx: tuple[int, int], n_z: int | None = None) -> float:
         """Predict twice from noise of the coming frames' shape, so that the first frame is not slow.
+
+        Parameters
+        ----------
+        shape_yx : tuple of int
+            Height and width, in pixels.
+        n_z : int, optional
+            Planes of a stack, for models of whole stacks.
 
         Returns
         -------
         float
             Milliseconds of the second prediction: what one takes once the model is warm.
         """
-        n_planes = self.bundle.description.input.window.n_planes
-        noise = np.random.default_rng(0).integers(0, 4096, (n_planes, *shape_yx), dtype=np.uint16)
+        wanted = self.bundle.description.input
+        if wanted.window.whole_stack:
+            n_planes = wanted.window.depth or n_z or _WARM_DEPTH
+        else:
+            n_planes = wanted.window.n_planes
+        shape = (len(wanted.kinds) * n_planes, *shape_yx)
+        noise = np.random.default_rng(0).integers(0, 4096, shape, dtype=np.uint16)
         self.stain(noise)
         warm = time.perf_counter()
         self.stain(noise)
@@ -147,12 +178,14 @@ class Stainer:
         Parameters
         ----------
         planes : array of uint8 or uint16, (planes, y, x)
-            Raw counts, in the order of `Window.sources`; any sides; may be read-only.
+            Raw counts, in the order of `Window.sources`, source by source where there are several;
+            any sides, and for whole stacks any number of planes; may be read-only.
 
         Returns
         -------
         array of float32, (outputs, y, x)
-            In the outputs' units; a new array.
+            In the outputs' units; a new array. For models of whole stacks (outputs, planes, y, x):
+            every plane of the stack is predicted.
 
         Raises
         ------
@@ -164,31 +197,41 @@ class Stainer:
         if self._predict is None:
             raise LivestainError("This Stainer is closed. Open another one.")
         self._check(planes)
-        x = self._to_device(planes)
+        sources = len(self.bundle.description.input.kinds)
         shape: tuple[int, int] = planes.shape[-2:]
+        x = self._to_device(planes)
         if self.resampled is not None:
             height, width = (max(1, round(side * self.resampled)) for side in shape)
             x = resample(x, (height, width))
+        depth = planes.shape[0] // sources
+        if self.resampled_z is not None:
+            stacks = x.reshape(1, sources, depth, *x.shape[2:])
+            x = resample_depth(stacks, max(1, round(depth * self.resampled_z))).flatten(1, 2)
         y = self._run(self._predict, x)
+        if self.resampled_z is not None:
+            y = resample_depth(y, depth)
         if self.resampled is not None:
             y = resample(y, shape)
         predicted: NDArray[np.float32] = y[0].cpu().contiguous().numpy()
         return predicted
 
     def _run(self, predict: Predict, counts: torch.Tensor) -> torch.Tensor:
-        # Normalised before it is padded: the statistics are those of the real frame.
-        normalised = self._normalise(counts)
-        padded = pad_to_grid(normalised, self.bundle.description.input.divisor)
-        height, width = counts.shape[-2:]
-        return predict(padded)[..., :height, :width]
+        return stain_padded(self._module, counts, predict)
 
     def _check(self, planes: NDArray[Any]) -> None:
-        n_planes = self.bundle.description.input.window.n_planes
-        wrong_dtype = planes.dtype not in (np.uint8, np.uint16)
-        if wrong_dtype or planes.ndim != 3 or planes.shape[0] != n_planes or 0 in planes.shape:
+        wanted = self.bundle.description.input
+        sources = len(wanted.kinds)
+        fits = planes.dtype in (np.uint8, np.uint16) and planes.ndim == 3 and 0 not in planes.shape
+        if wanted.window.whole_stack and wanted.window.depth is None:
+            number = "planes" if sources == 1 else f"{sources} * planes"
+            fits = fits and planes.shape[0] % sources == 0
+        else:
+            number = str(sources * wanted.window.n_planes)
+            fits = fits and str(planes.shape[0]) == number
+        if not fits:
             raise BundleError(
                 f"The planes are {planes.dtype} {planes.shape}; the model {self.bundle.name} expects "
-                f"uint8 or uint16 ({n_planes}, y, x). Give the planes of its window."
+                f"uint8 or uint16 ({number}, y, x). Give the planes of its window."
             )
 
     def _to_device(self, planes: NDArray[Any]) -> torch.Tensor:
@@ -211,7 +254,7 @@ class Stainer:
     @torch.inference_mode()
     def _choose(self, first: str) -> tuple[Predict, str, float]:
         """Return the first of the chosen backend and `eager` that passes, its name and difference."""
-        network = self.bundle.load_module().network
+        network = self._module.network
         counts, expected = self.bundle.test_tensors()
         for name in dict.fromkeys((first, "eager")):
             try:
@@ -235,5 +278,6 @@ class Stainer:
     def _difference(
         self, predict: Predict, counts: NDArray[np.uint16], expected: NDArray[np.float32]
     ) -> float:
-        output = self._run(predict, self._to_device(counts[0]))
+        planes = counts[0].reshape(-1, *counts.shape[-2:])  # of sources and depth
+        output = self._run(predict, self._to_device(planes))
         return relative_difference(output.cpu().numpy(), expected)
