@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand or by another library, and their gradients."""
+"""Losses of single pixels and correlations, against values worked out by hand or by other libraries."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from torchmetrics.functional import pearson_corrcoef
+from torchmetrics.functional import mean_absolute_error, mean_squared_error, pearson_corrcoef
 
 from livestain.metrics import pearson
 from livestain.training.losses import pointwise as losses
-from livestain.training.losses.settings import LossWeights
+from livestain.training.losses.cycle import cycle_loss, identity_loss
 
 A = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
 B = torch.tensor([[[[1.0, 0.0], [3.0, 8.0]]]])
+
+
+def two(shape, seed=0, dtype=np.float32):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal(shape).astype(dtype)
+    return a, (a + rng.standard_normal(shape)).astype(dtype)
 
 
 def test_by_hand():
@@ -23,22 +29,26 @@ def test_by_hand():
     assert losses.one_minus_pearson(A, B).item() == pytest.approx(1 - 12 / (5 * 38) ** 0.5)
 
 
-def test_weighted_sum_and_terms_left_out():
-    total, terms = losses.loss_terms(A, B, LossWeights(mse=0.5, l1=2.0))
-    assert total.item() == pytest.approx(0.5 * 5 + 2 * 1.5)
-    assert set(terms) == {"mse", "l1"}
-    assert terms["mse"].item() == pytest.approx(5)
+def test_mean_is_over_planes_that_are_there():
+    a = torch.cat([A, A], dim=1)
+    b = torch.cat([B, A + 1], dim=1)
+    assert losses.mse(a, b).item() == pytest.approx((5 + 1) / 2)
+    assert losses.mse(a, b, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(5)
+    assert losses.l1(a, b, torch.tensor([[0.0, 1.0]])).item() == pytest.approx(1)
 
 
-def test_low_precision_predictions_are_summed_in_float32():
-    total, _ = losses.loss_terms(A.bfloat16(), B, LossWeights(mse=1.0))
-    assert total.dtype == torch.float32
+@pytest.mark.parametrize("shape", [(3, 2, 8, 7), (2, 2, 4, 8, 7)])
+def test_errors_are_those_of_torchmetrics(shape):
+    a, b = map(torch.from_numpy, two(shape))
+    assert losses.mse(a, b).item() == pytest.approx(mean_squared_error(a, b).item(), rel=1e-6)
+    # It takes tensors that lie in one piece.
+    assert losses.l1(a, b).item() == pytest.approx(
+        mean_absolute_error(a.flatten(), b.flatten()).item(), rel=1e-6
+    )
 
 
 def test_pearson_is_that_of_scipy_torchmetrics_and_of_the_live_metric():
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal((3, 2, 16, 12)).astype(np.float32)
-    b = (a + rng.standard_normal(a.shape)).astype(np.float32)
+    a, b = two((3, 2, 16, 12))
     ours = losses.pearson_by_plane(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     for n, c in np.ndindex(3, 2):
         x, y = a[n, c].ravel(), b[n, c].ravel()
@@ -48,20 +58,57 @@ def test_pearson_is_that_of_scipy_torchmetrics_and_of_the_live_metric():
         assert pearson(a[n, c], b[n, c]) == pytest.approx(theirs, abs=1e-5)
 
 
+def test_pearson_of_a_stack_is_over_all_of_its_planes_that_are_there():
+    a, b = two((2, 1, 4, 6, 5))
+    # Planes of different brightness: the mean of planes' correlations is then another number.
+    b += 3 * np.arange(4, dtype=np.float32)[:, None, None]
+    mask = np.ones((2, 1, 4), np.float32)
+    mask[0, 0, 1:3] = 0
+    ours = losses.pearson_by_plane(*map(torch.from_numpy, (a, b, mask)))
+    for n in range(2):
+        there = mask[n, 0] > 0
+        theirs = scipy.stats.pearsonr(a[n, 0, there].ravel(), b[n, 0, there].ravel()).statistic
+        assert ours[n, 0].item() == pytest.approx(theirs, abs=1e-5)
+
+
+def test_a_stack_without_any_target_is_left_out_of_the_mean():
+    a, b = map(torch.from_numpy, two((2, 1, 3, 6, 5)))
+    mask = torch.tensor([[[0.0, 0, 0]], [[1, 1, 0]]])
+    assert losses.one_minus_pearson(a, b, mask).item() == pytest.approx(
+        1 - losses.pearson_by_plane(a[1:, :, :2], b[1:, :, :2]).item()
+    )
+
+
 def test_pearson_is_blind_to_brightness_and_contrast():
     assert losses.one_minus_pearson(7 + 3 * A, B) == pytest.approx(
         losses.one_minus_pearson(A, B).item(), abs=1e-6
     )
 
 
-@pytest.mark.parametrize("loss", [losses.mse, losses.l1, losses.one_minus_pearson])
-def test_gradient_is_the_numerical_one(loss):
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.randn((2, 2, 2, 5, 4), dtype=torch.float64, generator=generator)
-    assert torch.autograd.gradcheck(lambda x: loss(x, b), a.requires_grad_())
-
-
 def test_constant_planes_give_a_finite_gradient():
     flat = torch.zeros_like(A, requires_grad=True)
     losses.one_minus_pearson(flat, B).backward()
     assert torch.isfinite(flat.grad).all()
+
+
+def test_pearson_of_bright_dim_planes_keeps_its_digits():
+    """Camera counts far from 0: variances must not be differences of squares."""
+    a, b = two((1, 1, 32, 32))
+    ours = losses.pearson_by_plane(torch.from_numpy(a) + 30000, torch.from_numpy(b) + 30000)
+    expected = scipy.stats.pearsonr(a.ravel(), b.ravel()).statistic
+    # float32 itself rounds counts of 30,000 to 0.002.
+    assert ours.item() == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", [cycle_loss, identity_loss])
+def test_cycle_and_identity_by_hand(loss):
+    assert loss(A, B).item() == pytest.approx(6 / 4)
+    two_channels = torch.cat([A, A], dim=1), torch.cat([B, A], dim=1)
+    assert loss(*two_channels).item() == pytest.approx(6 / 8)
+    assert loss(*two_channels, torch.tensor([[1.0, 0.0]])).item() == pytest.approx(6 / 4)
+
+
+@pytest.mark.parametrize("loss", [cycle_loss, identity_loss])
+def test_cycle_and_identity_gradient(loss):
+    a, b = map(torch.from_numpy, two((2, 1, 5, 4), dtype=np.float64))
+    assert torch.autograd.gradcheck(lambda x: loss(x, b), a.requires_grad_())
