@@ -246,6 +246,9 @@ class Latency(Settings):
     shape_yx: tuple[int, int]
     """Sides of the planes, in pixels."""
 
+    planes: int = Field(default=1, ge=1)
+    """Planes that one prediction gives: of whole stacks several."""
+
     milliseconds: float = Field(gt=0)
     """Median of a few runs."""
 

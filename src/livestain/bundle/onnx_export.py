@@ -22,17 +22,22 @@ __all__ = ["export_onnx"]
 OPSET = 18
 
 
-def export_onnx(module: StainModule, example: torch.Tensor, path: Path) -> int:
-    """Write the module as ONNX with dynamic batch, y and x; one file, no external data.
+def export_onnx(
+    module: StainModule, example: torch.Tensor, path: Path, *, any_depth: bool = True
+) -> int:
+    """Write the module as ONNX with dynamic batch, y and x, and z of whole stacks; one file.
 
     Parameters
     ----------
     module : StainModule
         In eval mode, on the CPU.
-    example : torch.Tensor, (1, planes, y, x) float32
-        Raw counts with sides that the network takes.
+    example : torch.Tensor, (1, planes, y, x) or (1, sources, z, y, x) float32
+        Raw counts with sides that the network takes, better twice its divisors than once: torch.export
+        takes an axis that shrinks to 1 for a constant.
     path : Path
         The file to write.
+    any_depth : bool
+        Whether z, where there is one, is dynamic too.
 
     Returns
     -------
@@ -56,7 +61,8 @@ def export_onnx(module: StainModule, example: torch.Tensor, path: Path) -> int:
         ) from error
     import torch
 
-    dynamic = torch.export.Dim.DYNAMIC
+    axes = [0, *range(2 if any_depth or example.ndim == 4 else 3, example.ndim)]
+    dynamic = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
     # Two of everything: torch.export takes a side or batch of 1 for a constant.
     example = torch.cat((example, example))
     chatter = io.StringIO()  # standard output belongs to the command's own last line
@@ -77,7 +83,7 @@ def export_onnx(module: StainModule, example: torch.Tensor, path: Path) -> int:
                 external_data=False,
                 input_names=["counts"],
                 output_names=["stain"],
-                dynamic_shapes=({0: dynamic, 2: dynamic, 3: dynamic},),
+                dynamic_shapes=(dynamic,),
             )
         except torch.onnx.OnnxExporterError as error:
             raise BundleError(
@@ -89,9 +95,10 @@ def export_onnx(module: StainModule, example: torch.Tensor, path: Path) -> int:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     sides = model.graph.input[0].type.tensor_type.shape.dim
-    if any(sides[axis].HasField("dim_value") for axis in (0, 2, 3)):
+    if frozen := [axis for axis in axes if sides[axis].HasField("dim_value")]:
+        names = ("batch", "channel", *("z", "y", "x")[2 - len(sides) :])
         raise BundleError(
-            "The ONNX export froze the batch, y or x of the network. "
+            f"The ONNX export froze the axes {', '.join(names[axis] for axis in frozen)} of the network. "
             "Export without ONNX, or change the network."
         )
     return OPSET

@@ -18,7 +18,7 @@ __all__ = ["FORMAT_VERSION", "build_rdf"]
 FORMAT_VERSION = "0.5.4"
 """The oldest format that has all we say, so that tools with an older library can read it."""
 
-_TAGS = ("livestain", "virtual-staining", "label-free", "image-reconstruction", "pytorch", "2d")
+_TAGS = ("livestain", "virtual-staining", "label-free", "image-reconstruction", "pytorch")
 
 
 def build_rdf(
@@ -51,11 +51,7 @@ def build_rdf(
     def file(source: str) -> dict[str, Any]:
         return {"source": source, "sha256": hashes[source]}
 
-    # bioimageio.spec asks that size * scale / scale be the size, exactly, which in double precision
-    # 48 * 0.1 / 0.1 is not. With the 24 bits of a single the product is exact, and so is the size.
-    scale = struct.unpack("f", struct.pack("f", description.input.pixel_size_um))[0]
-    pixel = {"unit": "micrometer", "scale": scale}
-    step = description.input.divisor
+    axes = _space_axes(description.input)
     network = description.network
     weights: dict[str, Any] = {
         "pytorch_state_dict": {
@@ -67,6 +63,7 @@ def build_rdf(
                     "network": network.name,
                     "network_kwargs": network.kwargs,
                     "normalisation": description.normalisation.model_dump(mode="json"),
+                    **description.module_options(),
                 },
             },
             "pytorch_version": torch_version,
@@ -86,7 +83,7 @@ def build_rdf(
         "description": summary,
         "authors": [{"name": author} for author in authors],
         "license": licence,
-        "tags": list(dict.fromkeys((*_TAGS, *tags))),
+        "tags": list(dict.fromkeys((*_TAGS, f"{len(axes)}d", *tags))),
         "timestamp": timestamp,
         "documentation": file("README.md"),
         "covers": [file("cover.png")],
@@ -94,14 +91,11 @@ def build_rdf(
         "inputs": [
             {
                 "id": "counts",
-                "description": f"Raw camera counts, {description.input.kind}.",
+                "description": f"Raw camera counts, {', '.join(description.input.kinds)}.",
                 "axes": [
                     {"type": "batch"},
                     {"type": "channel", "channel_names": plane_names(description.input)},
-                    *(
-                        {"type": "space", "id": axis, "size": {"min": step, "step": step}, **pixel}
-                        for axis in "yx"
-                    ),
+                    *axes,
                 ],
                 "data": {"type": "float32", "range": [0, 65535]},
                 "test_tensor": file("test_input.npy"),
@@ -115,13 +109,8 @@ def build_rdf(
                     {"type": "batch"},
                     {"type": "channel", "channel_names": [o.name for o in description.outputs]},
                     *(
-                        {
-                            "type": "space",
-                            "id": axis,
-                            "size": {"tensor_id": "counts", "axis_id": axis},
-                            **pixel,
-                        }
-                        for axis in "yx"
+                        {**axis, "size": {"tensor_id": "counts", "axis_id": axis["id"]}}
+                        for axis in axes
                     ),
                 ],
                 "data": {"type": "float32"},
@@ -136,12 +125,43 @@ def build_rdf(
     }
 
 
-def plane_names(spec: InputSpec) -> list[str]:
-    """Return a name for each plane of the window, time-major then z as `Window.sources` has them."""
-    window = spec.window
-    half = 0 if window.z == "all" else window.n_z // 2
+def _space_axes(spec: InputSpec) -> list[dict[str, Any]]:
+    """Return the axes z (of whole stacks), y and x as rdf.yaml has them."""
+    axes: list[tuple[str, int, float, int | None]] = [
+        (name, spec.divisor, spec.pixel_size_um, None) for name in "yx"
+    ]
+    if spec.window.whole_stack and spec.z_step_um is not None:
+        axes.insert(0, ("z", spec.divisor_z, spec.z_step_um, spec.window.depth))
     return [
-        f"{spec.kind}_t{t:+d}_z{z - half:+d}" if window.n_planes > 1 else spec.kind
+        {
+            "type": "space",
+            "id": name,
+            "size": {"min": step, "step": step} if fixed is None else fixed,
+            "unit": "micrometer",
+            # bioimageio.spec asks that size * scale / scale be the size, exactly, which in double
+            # precision 48 * 0.1 / 0.1 is not. With the 24 bits of a single it is.
+            "scale": struct.unpack("f", struct.pack("f", micrometres))[0],
+        }
+        for name, step, micrometres, fixed in axes
+    ]
+
+
+def plane_names(spec: InputSpec) -> list[str]:
+    """Return a name for each channel of the input.
+
+    The planes of the window, source by source, time-major then z as `Window.sources` has them; of whole
+    stacks the sources alone.
+    """
+    window = spec.window
+    kinds = [
+        kind if spec.kinds.count(kind) == 1 else f"{kind}{number}"
+        for number, kind in enumerate(spec.kinds)
+    ]
+    if window.whole_stack or window.n_planes == 1:
+        return kinds
+    return [
+        f"{kind}_t{t:+d}_z{z - window.n_z // 2:+d}"
+        for kind in kinds
         for t in range(-window.past, window.future + 1)
         for z in range(window.n_z)
     ]

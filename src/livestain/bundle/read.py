@@ -68,6 +68,8 @@ class Bundle:
     def test_tensors(self) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
         """Return the test input (1, planes, y, x) uint16 and output (1, outputs, y, x) float32.
 
+        Of whole stacks (1, sources, z, y, x) and (1, outputs, z, y, x).
+
         Raises
         ------
         BundleError
@@ -76,6 +78,8 @@ class Bundle:
         import numpy as np
 
         arrays = []
+        axes = "z, y, x" if self.description.input.window.whole_stack else "y, x"
+        ndim = 2 + len(axes.split(", "))
         for side, dtype in (("inputs", np.uint16), ("outputs", np.float32)):
             name = self._listed(side, 0, "test_tensor", "source")
             try:
@@ -84,11 +88,11 @@ class Bundle:
                 raise BundleError(
                     f"{self.path / name} is not a plain numpy array: {error}"
                 ) from error
-            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 4:
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != ndim:
                 shape = getattr(array, "shape", None)
                 raise BundleError(
                     f"{self.path / name} holds {getattr(array, 'dtype', type(array))} {shape}; "
-                    f"expected {np.dtype(dtype)} (1, channels, y, x). Export the model again."
+                    f"expected {np.dtype(dtype)} (1, channels, {axes}). Export the model again."
                 )
             arrays.append(array)
         return arrays[0], arrays[1]

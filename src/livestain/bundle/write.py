@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from livestain._version import __version__
-from livestain.bundle.description import BundleDescription, Latency
+from livestain.bundle.description import BundleDescription, Latency, OutputChannel
 from livestain.bundle.files import RDF, SEAL, seal, sha256
 from livestain.bundle.module import StainModule
 from livestain.bundle.onnx_export import export_onnx
@@ -63,7 +63,7 @@ def write_bundle(
         A trained network of `livestain.networks`, as `description.network` builds it. A copy is
         exported, on the CPU, in float32 and eval mode.
     description : BundleDescription
-        Its `divisor` and `halo` are taken from the network; `latency` and `made_with` are filled in.
+        Its divisors and halos are taken from the network; `latency` and `made_with` are filled in.
     name : str
         Short name: lower case letters, digits, `_`, `-` and `.`.
     title : str
@@ -73,8 +73,8 @@ def write_bundle(
     card : str
         Markdown: data, licence, metrics on held-out movies, limits, how it was made.
     test_input : array of uint16, (planes, y, x)
-        Raw planes from the simulator, never from data under another licence; sides are multiples of
-        the network's divisor.
+        Raw planes from the simulator, never from data under another licence, as `Stainer.stain` takes
+        them; sides (and the depth of whole stacks) are multiples of the network's divisor.
     authors : sequence of str
         Names.
     summary : str
@@ -109,17 +109,20 @@ def write_bundle(
             f"No network is called {description.network.name!r}; expected one of "
             f"{', '.join(network_names())}."
         )
-    module = StainModule(
-        copy.deepcopy(network).to("cpu", torch.float32), description.normalisation
+    module = StainModule.described(
+        copy.deepcopy(network).to("cpu", torch.float32), description
     ).eval()
-    counts = _check_test_input(test_input, description, module.divisor)
+    counts = _check_test_input(test_input, description, module)
     with torch.inference_mode():
         expected, milliseconds = _run(module, counts)
     _check_test_output(expected, counts, description)
     description = description.model_copy(
         update={
             "input": description.input.model_copy(
-                update={"divisor": module.divisor, "halo": module.halo}
+                update={
+                    name: getattr(module, name)
+                    for name in ("divisor", "divisor_z", "halo", "halo_z")
+                }
             ),
             "latency": (
                 *description.latency,
@@ -127,7 +130,8 @@ def write_bundle(
                     device=platform.processor() or platform.machine(),
                     backend="eager",
                     threads=torch.get_num_threads(),
-                    shape_yx=counts.shape[2:],
+                    shape_yx=counts.shape[-2:],
+                    planes=counts.shape[2] if module.whole_stack else 1,
                     milliseconds=round(milliseconds, 2),
                 ),
             ),
@@ -146,13 +150,13 @@ def write_bundle(
             _write_text(new / "recipe.yaml", recipe_yaml)
         np.save(new / "test_input.npy", counts, allow_pickle=False)
         np.save(new / "test_output.npy", expected, allow_pickle=False)
-        own = counts[0, description.input.window.own_plane]
-        write_cover(new / "cover.png", own, expected[0, 0], description.outputs[0])
+        write_cover(new / "cover.png", *_for_cover(counts, expected, description))
         torch.save(module.state_dict(), new / "weights.pt")
         opset = None
         if onnx:
             example = torch.from_numpy(counts.astype(np.float32))
-            opset = export_onnx(module, example, new / "weights.onnx")
+            fixed = description.input.window.depth is not None
+            opset = export_onnx(module, example, new / "weights.onnx", any_depth=not fixed)
         rdf = build_rdf(
             description=description,
             name=name,
@@ -211,19 +215,41 @@ def _check_folder(folder: Path, *, overwrite: bool) -> None:
 
 
 def _check_test_input(
-    test_input: NDArray[Any], description: BundleDescription, divisor: int
+    test_input: NDArray[Any], description: BundleDescription, module: StainModule
 ) -> NDArray[np.uint16]:
+    """Return the planes as they are stored: (1, planes, y, x), or (1, sources, z, y, x) for stacks."""
     counts = np.asarray(test_input)
     if counts.ndim == 2:
         counts = counts[None]
-    planes = description.input.window.n_planes
-    fits = counts.ndim == 3 and counts.shape[0] == planes and counts.dtype == np.uint16
-    if not fits or any(side % divisor for side in counts.shape[1:]):
+    window, sources = description.input.window, len(description.input.kinds)
+    planes = str(sources * window.n_planes)
+    fits = counts.ndim == 3 and counts.dtype == np.uint16
+    sides = f"y and x multiples of {module.divisor}"
+    if window.whole_stack and window.depth is None:
+        planes = "planes" if sources == 1 else f"{sources} * planes"
+        sides = f"planes multiples of {module.divisor_z}, {sides}"
+        fits = fits and counts.shape[0] > 0 and counts.shape[0] % (sources * module.divisor_z) == 0
+    else:
+        fits = fits and str(counts.shape[0]) == planes
+    if not fits or any(side % module.divisor for side in counts.shape[1:]):
         raise BundleError(
             f"The test input is {counts.dtype} {counts.shape}; expected uint16 ({planes}, y, x) "
-            f"with y and x multiples of {divisor}."
+            f"with {sides}."
         )
+    if window.whole_stack:
+        counts = counts.reshape(sources, -1, *counts.shape[1:])
     return np.ascontiguousarray(counts[None])
+
+
+def _for_cover(
+    counts: NDArray[np.uint16], expected: NDArray[np.float32], description: BundleDescription
+) -> tuple[NDArray[np.uint16], NDArray[np.float32], OutputChannel]:
+    """Return a plane of the first source, the first output's prediction of it, and that output."""
+    if description.input.window.whole_stack:
+        middle = counts.shape[2] // 2
+        return counts[0, 0, middle], expected[0, 0, middle], description.outputs[0]
+    own = description.input.window.own_plane
+    return counts[0, own], expected[0, 0], description.outputs[0]
 
 
 def _run(module: StainModule, counts: NDArray[np.uint16]) -> tuple[NDArray[np.float32], float]:
@@ -245,15 +271,16 @@ def _run(module: StainModule, counts: NDArray[np.uint16]) -> tuple[NDArray[np.fl
 def _check_test_output(
     expected: NDArray[np.float32], counts: NDArray[np.uint16], description: BundleDescription
 ) -> None:
-    wanted = (1, len(description.outputs), *counts.shape[2:])
+    wanted = (1, len(description.outputs), *counts.shape[2:])  # a stack's depth, if any, and sides
     if expected.shape != wanted:
         raise BundleError(
             f"The network predicts {expected.shape} from the test input; the description's outputs "
             f"expect {wanted}."
         )
-    largest = np.abs(expected).max(axis=(0, 2, 3))
+    axes = (0, *range(2, expected.ndim))
+    largest = np.abs(expected).max(axis=axes)
     # In float32 the standard deviation of a constant is not quite zero.
-    constant = expected.std(axis=(0, 2, 3)) <= 1e-6 * largest
+    constant = expected.std(axis=axes) <= 1e-6 * largest
     if not np.isfinite(expected).all() or constant.any():
         raise BundleError(
             "An output of the network on the test input is constant, or has NaN or infinite values; "

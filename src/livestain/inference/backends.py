@@ -27,8 +27,9 @@ __all__ = [
 ]
 
 Predict = Callable[[torch.Tensor], torch.Tensor]
-"""Normalised float32 (n, planes, y, x) on the device in, sides on the network's grid; float32
-(n, outputs, y, x) out, which is not touched by the next call."""
+"""What the network takes in, normalised float32 on the device, on the network's grid: (n, channels, y, x),
+or (n, sources, z, y, x) for 3-D networks; float32 (n, outputs, [z], y, x) out, which is not touched by
+the next call."""
 
 
 class Backend(Protocol):
@@ -84,10 +85,12 @@ class Folded:
     def load(self, network: nn.Module, device: torch.device) -> Predict:
         """Fold in float32, then convert and copy to the device."""
         module = fold_batch_norm(network).to(device=device, dtype=self._dtype)
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        flat = getattr(network, "dims", 2) == 2
+        layout = torch.channels_last if flat else torch.channels_last_3d
+        module = module.to(memory_format=layout)  # type: ignore[call-overload]
 
         def predict(x: torch.Tensor) -> torch.Tensor:
-            x = x.to(dtype=self._dtype, memory_format=torch.channels_last)
+            x = x.to(dtype=self._dtype, memory_format=layout)
             with _convolutions(device, tf32=True):
                 predicted: torch.Tensor = module(x)
             return predicted.float()
