@@ -11,7 +11,7 @@ from training_cases import make_movie
 
 from livestain.cli.app import run as run_command
 from livestain.metrics import no_learning_control, pearson
-from livestain.training.images import read_image
+from livestain.images import read_image
 
 
 def command(*arguments, cwd):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.errors import DataError
+from livestain.images import IMAGE_SUFFIXES, image_format, read_pixels
 from livestain.live.virtual import kind_of_channel
 from livestain.planes import PlaneIndex
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["ReplaySource"]
-
-_SUFFIXES = frozenset({".png", ".tif", ".tiff"})
 
 _STAINED = re.compile("mito|nucle|actin|tubulin|membrane|lysosom|peroxisom|fluo")
 """What a folder of fluorescence images may be called, besides the names of `kind_of_channel`."""
@@ -105,11 +104,11 @@ class ReplaySource:
         self._folders = folders
         self.channels = tuple(folders)
         self.n_t, self.n_z = len(names), 1
-        self.shape, _ = _format(first[0])
+        self.shape, _ = image_format(first[0])
         self._dtypes = {}
         for name, files in folders.items():
             for file in files:
-                shape, dtype = _format(file)
+                shape, dtype = image_format(file)
                 if shape != self.shape:
                     raise DataError(
                         f"All planes of a recording have the same size: {first[0]} is "
@@ -168,7 +167,8 @@ class ReplaySource:
         if self._store is not None:
             c = self._store.plan.c_of(channel)
             return np.asarray(self._store.read(PlaneIndex(0, t, c, z)))
-        return _read(self._folders[channel][t])
+        # Its header was looked at when the recording was opened.
+        return read_pixels(self._folders[channel][t])
 
     def truth(self, channel: str, t: int, z: int = 0) -> NDArray[np.float32]:
         """Return a recorded plane to compare with, (y, x) float32; errors as `plane`."""
@@ -177,7 +177,7 @@ class ReplaySource:
 
 def _images(folder: Path) -> list[Path]:
     """Return a folder's image files in the order of their names."""
-    files = (f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES and f.is_file())
+    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file())
     return sorted(files, key=lambda f: f.name)
 
 
@@ -203,50 +203,3 @@ def _channel_folders(path: Path) -> dict[str, list[Path]]:
 
 def _size(shape: tuple[int, int]) -> str:
     return f"{shape[0]} x {shape[1]}"
-
-
-def _format(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
-    """Return size (y, x) and data type of an image from its header."""
-    if file.suffix.lower() == ".png":
-        from PIL import Image, UnidentifiedImageError
-
-        try:
-            with Image.open(file) as image:
-                # Older Pillow calls a 16-bit PNG "I"; there is no PNG of 32 bits.
-                dtype = {"L": "uint8", "I;16": "uint16", "I": "uint16"}.get(image.mode)
-                shape, what = (image.height, image.width), f"mode {image.mode}"
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"{file} cannot be read as a PNG file: {error}.") from error
-    else:
-        import tifffile
-
-        try:
-            with tifffile.TiffFile(file) as tiff:
-                if len(tiff.pages) != 1:
-                    raise DataError(
-                        f"{file} has {len(tiff.pages)} pages; expected one plane a file. Split it."
-                    )
-                page = tiff.series[0]
-                dtype = page.dtype.name if page.ndim == 2 else None
-                shape = (int(page.shape[0]), int(page.shape[1]))
-                what = f"{page.dtype} of {page.ndim} axes"
-        except (OSError, tifffile.TiffFileError) as error:
-            raise DataError(f"{file} cannot be read as a TIFF file: {error}.") from error
-    if dtype not in ("uint8", "uint16"):
-        raise DataError(
-            f"{file} is not a grey image of 8 or 16 bits ({what}); colour and 32-bit images are "
-            "refused. Convert it."
-        )
-    return shape, np.dtype(dtype)
-
-
-def _read(file: Path) -> NDArray[Any]:
-    _, dtype = _format(file)
-    if file.suffix.lower() == ".png":
-        from PIL import Image
-
-        with Image.open(file) as image:
-            return np.asarray(image).astype(dtype)
-    import tifffile
-
-    return np.asarray(tifffile.imread(file))

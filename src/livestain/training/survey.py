@@ -34,21 +34,23 @@ def survey(pairs: PairSet, *, crop: int) -> ReferenceStatistics:
     means: list[float] = []
     stds: list[float] = []
     for pair in pairs.pairs:
-        source, target = pairs.read(pair)
-        height, width = source.shape[1:]
-        if min(height, width) < crop:
-            raise DataError(
-                f"{pair.name} in movie {pair.movie} has {height} x {width} pixels, less than the recipe's "
-                f"crop of {crop}. Choose a smaller crop, or leave the movie out."
-            )
-        for plane in target:
-            if plane.min() == plane.max():
+        for row in range(pair.depth):
+            data = pairs.read(pair, slice(row, row + 1))
+            height, width = data.source.shape[-2:]
+            if min(height, width) < crop:
                 raise DataError(
-                    f"A target plane of {pair.name} in movie {pair.movie} is constant (all "
-                    f"{plane.flat[0]}), so there is nothing to learn from it. Remove the pair."
+                    f"{pair.name} in movie {pair.movie} has {height} x {width} pixels, less than the "
+                    f"recipe's crop of {crop}. Choose a smaller crop, or leave the movie out."
                 )
-        means.extend(float(plane.mean()) for plane in source)
-        stds.extend(float(plane.std()) for plane in source)
+            for plane in data.target[data.present]:
+                if plane.min() == plane.max():
+                    raise DataError(
+                        f"A target plane of {pair.name} in movie {pair.movie} is constant (all "
+                        f"{plane.flat[0]}), so there is nothing to learn from it. Remove the pair."
+                    )
+            planes = data.source.reshape(-1, height, width)
+            means.extend(float(plane.mean()) for plane in planes)
+            stds.extend(float(plane.std()) for plane in planes)
     return ReferenceStatistics(
         planes=len(means),
         mean=float(np.mean(means)),

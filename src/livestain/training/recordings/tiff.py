@@ -1,0 +1,308 @@
+"""TIFF files with more than a plane: OME-TIFF, ImageJ hyperstacks, plain stacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livestain.errors import DataError
+from livestain.training.recordings.base import (
+    Place,
+    Recording,
+    check_dtype,
+    movie_name,
+    one_channel,
+    read_notes,
+)
+from livestain.training.recordings.units import square_um, um_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import tifffile
+    from numpy.typing import NDArray
+
+__all__ = ["TiffRecording", "TiffSeries", "TiffVolume", "read_header"]
+
+
+@dataclass(frozen=True, slots=True)
+class TiffSeries:
+    """One series of a file: its axes but y and x, and what is said of it.
+
+    Attributes
+    ----------
+    name : str
+        Empty where it has none.
+    axes : str
+        Of T, C, Z, in the file's order; those of length 1 are left out.
+    sizes : dict of str to int
+        By axis; 1 where it is left out.
+    channels : tuple of str
+    present : array of bool, in the order of `axes`
+        Which planes are there; OME-TIFF may have holes.
+    pixel_size_um, z_step_um : float or None
+    """
+
+    name: str
+    axes: str
+    sizes: dict[str, int]
+    channels: tuple[str, ...]
+    present: NDArray[np.bool_]
+    pixel_size_um: float | None
+    z_step_um: float | None
+
+    def index(self, t: int, c: int, z: int) -> tuple[int, ...]:
+        """Return the place of a plane along `axes`."""
+        at = {"T": t, "C": c, "Z": z}
+        return tuple(at[axis] for axis in self.axes)
+
+
+class TiffVolume:
+    """An open file: planes of its series, each read by itself; contiguous ones are mapped."""
+
+    def __init__(self, path: Path) -> None:
+        import tifffile
+
+        try:
+            self._file = tifffile.TiffFile(path)
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        self._path = path
+        self._arrays: dict[int, NDArray[Any]] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._arrays.clear()
+        self._file.close()
+
+    def plane(self, series: int, index: tuple[int, ...]) -> NDArray[Any]:
+        """Return one plane, (y, x).
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        found = self._file.series[series]
+        lead = found.shape[:-2]
+        try:
+            if found.dataoffset is None and len(found.pages) == int(np.prod(lead)):
+                page = found.pages[int(np.ravel_multi_index(index, lead)) if lead else 0]
+                assert page is not None  # noqa: S101 - asked for those alone that are there
+                plane = page.asarray().reshape(found.shape[-2:])
+            else:
+                plane = self._whole(series)[index]
+        except (OSError, ValueError) as error:
+            raise _unreadable(self._path, error) from error
+        return np.asarray(plane).astype(plane.dtype.newbyteorder("="), copy=False)
+
+    def _whole(self, series: int) -> NDArray[Any]:
+        """Return a contiguous series as it lies on the disk; one compressed as a whole is unpacked."""
+        if series not in self._arrays:
+            found = self._file.series[series]
+            if found.dataoffset is None:
+                self._arrays[series] = found.asarray()
+            else:
+                # ImageJ writes stacks beyond 4 GB as one page with the rest behind it.
+                self._arrays[series] = np.memmap(
+                    self._path,
+                    dtype=f"{self._file.byteorder}{found.dtype.char}",
+                    mode="r",
+                    offset=found.dataoffset,
+                    shape=found.shape,
+                )
+        return self._arrays[series]
+
+
+def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...]]:
+    """Return what a file's headers say: its series, and the names of all files of its set.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, holds colour images, or has axes that mean nothing here.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            ome = _ome_images(file)
+            images = ome or [{}] * len(file.series)
+            found = tuple(
+                _series(path, file, one, image)
+                for one, image in zip(file.series, images, strict=False)
+            )
+            names = {
+                str(data["UUID"]["FileName"])
+                for image in ome
+                for data in _listed(_listed(image["Pixels"])[0].get("TiffData"))
+                if isinstance(data.get("UUID"), dict) and "FileName" in data["UUID"]
+            }
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if not found:
+        raise DataError(f"{path} holds no images. Replace or remove it.")
+    return found, tuple(sorted(names | {path.name}))
+
+
+def _series(
+    path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries, image: dict[str, Any]
+) -> TiffSeries:
+    axes = series.axes
+    if "S" in axes:
+        raise DataError(
+            f"{path} is a colour image; expected grey planes of 8 or 16 bits. Save the camera's own "
+            "planes, not pictures of them."
+        )
+    check_dtype(series.dtype, path)
+    shape = tuple(int(n) for n in series.shape)
+    lead = axes[:-2]
+    # Plain stacks have axes that nobody named: planes of a z-stack.
+    unnamed = [axis for axis in lead if axis not in "TCZ"]
+    if len(unnamed) == 1 and "Z" not in lead:
+        lead = lead.replace(unnamed[0], "Z")
+    if not axes.endswith("YX") or any(axis not in "TCZ" for axis in lead) or 0 in shape:
+        raise DataError(
+            f"{path} has the axes {axes} of the shape {shape}; expected planes (y, x) along time, "
+            "channel and z. Save it as OME-TIFF."
+        )
+    sizes = {"T": 1, "C": 1, "Z": 1} | dict(zip(lead, shape[:-2], strict=True))
+    present = np.ones(shape[:-2], dtype=bool)
+    if image and series.dataoffset is None:
+        there = [page is not None for page in series.pages]
+        if len(there) == present.size:
+            present = np.array(there, dtype=bool).reshape(present.shape)
+    pixels = _listed(image.get("Pixels"))[0] if image else {}
+    pixel_size_um, z_step_um = _voxel(path, file, pixels)
+    names = [
+        str(channel.get("Name") or number)
+        for number, channel in enumerate(_listed(pixels.get("Channel")))
+    ]
+    return TiffSeries(
+        name=str(image.get("Name") or ""),
+        axes=lead,
+        sizes=sizes,
+        channels=tuple(names if len(names) == sizes["C"] else map(str, range(sizes["C"]))),
+        present=present,
+        pixel_size_um=pixel_size_um,
+        z_step_um=z_step_um,
+    )
+
+
+def _voxel(
+    path: Path, file: tifffile.TiffFile, pixels: dict[str, Any]
+) -> tuple[float | None, float | None]:
+    """Return pixel size and z-step by OME-XML or ImageJ; resolutions of other TIFF files are of print."""
+    if pixels:
+        y, x, z = (
+            um_of(
+                float(pixels.get(f"PhysicalSize{a}", 0)), pixels.get(f"PhysicalSize{a}Unit", "um")
+            )
+            for a in "YXZ"
+        )
+        return square_um(y, x, path), z
+    told = file.imagej_metadata
+    if told is None or "unit" not in told:
+        return None, None
+    tags = file.pages.first.tags
+    y, x = (
+        um_of(tags[name].value[1] / tags[name].value[0], told["unit"]) if name in tags else None
+        for name in ("YResolution", "XResolution")
+    )
+    return square_um(y, x, path), um_of(float(told.get("spacing", 0)), told["unit"])
+
+
+def _ome_images(file: tifffile.TiffFile) -> list[dict[str, Any]]:
+    if not file.is_ome or file.ome_metadata is None:
+        return []
+    import tifffile
+
+    told = tifffile.xml2dict(file.ome_metadata)
+    return _listed(told.get("OME", {}).get("Image"))
+
+
+def _listed(found: Any) -> list[Any]:
+    """Return what XML may hold once or several times as a list."""
+    if found is None:
+        return []
+    return list(found) if isinstance(found, list | tuple) else [found]
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(
+        f"{path} cannot be read: {reason}. Expected a TIFF file; replace or remove it."
+    )
+
+
+class TiffRecording(Recording):
+    """One OME-TIFF (or a set of files) or hyperstack as a movie; each of its series is a position.
+
+    Parameters
+    ----------
+    path : Path
+        The file, or one of its set.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Names of all files of the set.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read or used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = movie_name(path.name)
+        notes = read_notes(path)
+        self._series, self.files = read_header(path)
+        first = self._series[0]
+        for other in self._series[1:]:
+            if (other.channels, other.pixel_size_um, other.z_step_um) != (
+                first.channels,
+                first.pixel_size_um,
+                first.z_step_um,
+            ):
+                raise DataError(
+                    f"The images of {path} differ in channels or voxel size. Save each in a file of "
+                    "its own."
+                )
+        self.channels = one_channel(first.channels, notes.channels, path)
+        self.pixel_size_um = notes.pixel_size_um or first.pixel_size_um
+        self.z_step_um = notes.z_step_um or first.z_step_um
+        names = [series.name for series in self._series]
+        if len(set(names)) < len(names) or "" in names:
+            names = [f"p{number}" for number in range(len(names))]
+        alone = len(names) == 1
+        self.places = tuple(
+            Place(
+                "" if alone else name,
+                "0" if alone else name,
+                "" if alone else name,
+                series.sizes["T"],
+                series.sizes["Z"],
+            )
+            for name, series in zip(names, self._series, strict=True)
+        )
+
+    def present(self, place: int, c: int) -> NDArray[np.bool_]:
+        """Return which planes of a channel are there: bool, (n_t, n_z)."""
+        series = self._series[place]
+        n_t, n_z = series.sizes["T"], series.sizes["Z"]
+        there = [[series.present[series.index(t, c, z)] for z in range(n_z)] for t in range(n_t)]
+        return np.array(there, dtype=bool)
+
+    def planes(self, place: int, c: int, at: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
+        """Return planes that are there, (y, x) each."""
+        volume: TiffVolume = self._opened()
+        series = self._series[place]
+        return [volume.plane(place, series.index(t, c, z)) for t, z in at]
+
+    def _open(self) -> TiffVolume:
+        return TiffVolume(self.path)
