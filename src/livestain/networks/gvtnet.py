@@ -118,7 +118,7 @@ class _Residual(nn.Module):
         self.before = _before(dims, before)
         self.body = nn.Sequential(
             CONV[dims](before, after, 3, stride=stride, padding=1, bias=False),
-            _before(dims, after),
+            *_before(dims, after),  # side by side with the convolution, so that it can be folded
             CONV[dims](after, after, 3, padding=1, bias=False),
         )
         changes = stride > 1 or before != after

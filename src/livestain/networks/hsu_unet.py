@@ -13,7 +13,7 @@ class HsuUNet(FNet3d):
     Hsu et al. describe strided convolutions down, transposed ones up, batch normalisation and ReLU
     after each but the last, as fnet has them, and say that fnet "was modified with deeper layers"
     for larger patches. How many layers stands only in their figure. We read: one more halving, the
-    most that their patches of 32x64x64 voxels allow (93.4 million parameters). The other reading,
+    most that their patches of 32x64x64 voxels allow (93.3 million parameters). The other reading,
     more convolutions a level, is ``depth=4, convolutions=3``; fnet itself is ``depth=4``.
 
     Parameters

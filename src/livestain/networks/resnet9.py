@@ -41,8 +41,8 @@ class ResNet9(nn.Module):
 
     Instance normalisation makes every pixel depend on the whole frame: `halo` is None. The
     published code gives the convolutions before it a bias, which the normalisation takes away again;
-    ours have none. As published it ends with tanh on images scaled to -1 ... 1; here that is an
-    option.
+    ours have none. The reflection at a quarter of the resolution asks for sides of at least 8 px. As
+    published it ends with tanh on images scaled to -1 ... 1; here that is an option.
 
     Parameters
     ----------

@@ -40,7 +40,8 @@ class _ResponseNorm(nn.Module):
         # size of the frame, and does not overflow in float16.
         strength = x.float().square().mean(dim=(2, 3), keepdim=True).add(1e-12).sqrt()
         share = strength / (strength.mean(dim=1, keepdim=True) + 1e-6)
-        return x + self.gamma * (x * share.to(x.dtype)) + self.beta
+        factor = 1 + self.gamma * share
+        return x * factor.to(x.dtype) + self.beta.to(x.dtype)
 
 
 class _Block(nn.Module):
@@ -63,7 +64,11 @@ class _Block(nn.Module):
 
 
 class _Stem(nn.Module):
-    """Project a window of planes and squares of 4x4 px onto feature maps, by one 3-D convolution."""
+    """Project a window of planes and squares of 4x4 px onto feature maps.
+
+    It computes the 3-D convolution of UNeXt2 with the planes beside the batch, as a 2-D one: a
+    network with weights of four axes alone can be laid out channels-last.
+    """
 
     def __init__(self, in_channels: int, width: int, planes: int, together: int) -> None:
         super().__init__()
@@ -74,14 +79,19 @@ class _Stem(nn.Module):
                 f"{together} at a time, on {width} feature maps: planes must divide in_channels, "
                 f"stem_planes divide planes, and planes / stem_planes divide width."
             )
-        self.sources, self.planes = in_channels // planes, planes
-        size = (together, _PATCH, _PATCH)
-        self.project = nn.Conv3d(self.sources, width // slots, size, stride=size)
+        self.sources, self.slots, self.together = in_channels // planes, slots, together
+        self.project = nn.Conv2d(self.sources * together, width // slots, _PATCH, stride=_PATCH)
         self.norm = _LayerNorm(width, eps=1e-6)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        stack = torch.unflatten(x, 1, (self.sources, self.planes))
-        projected: torch.Tensor = self.norm(self.project(stack).flatten(1, 2))
+        if self.slots > 1:
+            x = torch.unflatten(x, 1, (self.sources, self.slots, self.together))
+            x = self.project(x.transpose(1, 2).flatten(2, 3).flatten(0, 1))
+            # Slot by slot: the maps of the first planes, then those of the next.
+            x = torch.unflatten(x, 0, (-1, self.slots)).flatten(1, 2)
+        else:
+            x = self.project(x)
+        projected: torch.Tensor = self.norm(x)
         return projected
 
 
@@ -105,7 +115,7 @@ class UNeXt2(nn.Module):
 
     For 2.5-D: the input channels are the planes of a window, which the stem folds into feature maps;
     a pixel-shuffle head brings back full resolution. With the widths and depths of ConvNeXt V2
-    tiny, the default, about 34 million parameters. Layer normalisation cannot be folded, and some
+    tiny, the default, 33.3 million parameters. Layer normalisation cannot be folded, and some
     compilers run it slowly: as a teacher, or where there is time.
 
     Parameters
