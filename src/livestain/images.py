@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _told(path: Path) -> Iterator[None]:
     """Tell in a sentence why a file is no image."""
     try:
         yield
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, RuntimeError, SyntaxError, zlib.error) as error:
         # Pillow raises a SyntaxError, and tifffile a ValueError, for what is damaged.
         reason = " ".join(str(error).split())
         raise DataError(

@@ -9,8 +9,10 @@ import numpy as np
 
 from livestain.errors import DataError
 from livestain.planes import PlaneIndex
-from livestain.training.pairs import Movie, Pair, PairSet
+from livestain.training.pair import Pair
+from livestain.training.pairs import Movie, PairSet
 from livestain.training.pool import PlanePool
+from livestain.training.reading import PairReader
 from livestain.training.recordings import find_recordings
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from livestain.training.pair_spec import PairSpec
+    from livestain.training.pair import PairSpec
     from livestain.training.recordings import Recording
 
 __all__ = ["find_pairs"]
@@ -61,7 +63,7 @@ def find_pairs(data: Path | str, spec: PairSpec) -> PairSet:
             f"There are no pairs in {data}. Expected {spec.folders} with images of equal names "
             "(.png, .tif), or livestain stores NAME.ome.zarr, OME-Zarr or OME-TIFF with these channels."
         )
-    found = PairSet(movies, pool, spec)
+    found = PairSet(movies, PairReader(pool, spec), spec)
     if spec.pairing == "unpaired":
         for half, slots in (("source", spec.sources), ("target", spec.targets)):
             if not any(getattr(pair, f"has_{half}") for pair in found.pairs):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from livestain.training.pair_spec import ChannelSpec, PairSpec
+    from livestain.training.pair import ChannelSpec, PairSpec
     from livestain.training.recordings import Recording
 
 __all__ = ["PlanePool", "depth_weights"]

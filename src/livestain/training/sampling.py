@@ -327,8 +327,13 @@ class WholePairs(Dataset[Whole]):
         return pair, own, (slice(top, top + side), slice(left, left + side))
 
     def _own_planes(self, pair: Pair) -> list[int]:
+        """Return the time points with a target whose window does not reach over missing planes."""
+        first, last = self._pairs.ends(pair)
+        window = self._recipe.window
+        low = 0 if first else window.past
+        high = pair.depth - (0 if last else window.future)
         there = self._pairs.present(pair).any(axis=0)
-        return [int(k) for k in np.flatnonzero(there)]
+        return [int(k) for k in np.flatnonzero(there) if low <= k < high]
 
     def _window(self, pair: Pair, own: int) -> list[int]:
         """Return the planes of the depth that the window around one takes, edges repeated."""

@@ -14,7 +14,7 @@ from livestain.training.recordings.tiff import TiffRecording
 from livestain.training.recordings.zarr import ZarrRecording, is_zarr
 
 if TYPE_CHECKING:
-    from livestain.training.pair_spec import PairSpec
+    from livestain.training.pair import PairSpec
     from livestain.training.recordings.base import Recording
 
 __all__ = ["find_recordings", "open_recording"]

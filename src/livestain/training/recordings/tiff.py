@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ from livestain.training.recordings.base import (
 from livestain.training.recordings.units import square_um, um_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import tifffile
@@ -66,10 +69,9 @@ class TiffVolume:
     def __init__(self, path: Path) -> None:
         import tifffile
 
-        try:
+        with _told(path):
             self._file = tifffile.TiffFile(path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+            self._series = self._file.series
         self._path = path
         self._arrays: dict[int, NDArray[Any]] = {}
 
@@ -86,23 +88,24 @@ class TiffVolume:
         DataError
             If it cannot be read.
         """
-        found = self._file.series[series]
+        found = self._series[series]
         lead = found.shape[:-2]
-        try:
+        with _told(self._path):
             if found.dataoffset is None and len(found.pages) == int(np.prod(lead)):
                 page = found.pages[int(np.ravel_multi_index(index, lead)) if lead else 0]
                 assert page is not None  # noqa: S101 - asked for those alone that are there
+                if page.parent.filehandle.closed:
+                    # Another file of the set; it is closed with this one.
+                    page.parent.filehandle.open()
                 plane = page.asarray().reshape(found.shape[-2:])
             else:
                 plane = self._whole(series)[index]
-        except (OSError, ValueError) as error:
-            raise _unreadable(self._path, error) from error
         return np.asarray(plane).astype(plane.dtype.newbyteorder("="), copy=False)
 
     def _whole(self, series: int) -> NDArray[Any]:
         """Return a contiguous series as it lies on the disk; one compressed as a whole is unpacked."""
         if series not in self._arrays:
-            found = self._file.series[series]
+            found = self._series[series]
             if found.dataoffset is None:
                 self._arrays[series] = found.asarray()
             else:
@@ -127,22 +130,18 @@ def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...]]:
     """
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as file:
-            ome = _ome_images(file)
-            images = ome or [{}] * len(file.series)
-            found = tuple(
-                _series(path, file, one, image)
-                for one, image in zip(file.series, images, strict=False)
-            )
-            names = {
-                str(data["UUID"]["FileName"])
-                for image in ome
-                for data in _listed(_listed(image["Pixels"])[0].get("TiffData"))
-                if isinstance(data.get("UUID"), dict) and "FileName" in data["UUID"]
-            }
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+    with _told(path), tifffile.TiffFile(path) as file:
+        ome = _ome_images(file)
+        images = ome or [{}] * len(file.series)
+        found = tuple(
+            _series(path, file, one, image) for one, image in zip(file.series, images, strict=False)
+        )
+        names = {
+            str(data["UUID"]["FileName"])
+            for image in ome
+            for data in _listed(_listed(image["Pixels"])[0].get("TiffData"))
+            if isinstance(data.get("UUID"), dict) and "FileName" in data["UUID"]
+        }
     if not found:
         raise DataError(f"{path} holds no images. Replace or remove it.")
     return found, tuple(sorted(names | {path.name}))
@@ -231,11 +230,24 @@ def _listed(found: Any) -> list[Any]:
     return list(found) if isinstance(found, list | tuple) else [found]
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    return DataError(
-        f"{path} cannot be read: {reason}. Expected a TIFF file; replace or remove it."
-    )
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell in a sentence why a file cannot be read.
+
+    The library's word that missing planes are zeros is kept back, since here they are never read.
+    """
+    logger = logging.getLogger("tifffile")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path} cannot be read: {reason}. Expected a TIFF file; replace or remove it."
+        ) from error
+    finally:
+        logger.setLevel(level)
 
 
 class TiffRecording(Recording):

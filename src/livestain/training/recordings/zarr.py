@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +118,7 @@ class ZarrRecording(Recording):
                 whole = {"t": t, "c": c, "z": zs, "y": slice(None), "x": slice(None)}
                 block = np.asarray(array[tuple(whole[axis] for axis in axes)])
                 found.extend(block if "z" in axes else [block] * (zs.stop - zs.start))
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, zlib.error) as error:
             raise DataError(
                 f"Cannot read {self.where(place, c, *at[0])}: {error}. Restore it from a copy, or "
                 "leave the movie out."

@@ -1,15 +1,18 @@
-"""Which planes make a pair: what a recipe, or a bundle, asks of the data."""
+"""What a pair is: what a recipe, or a bundle, asks of the data, and what is found and read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from livestain.bundle.description import WindowSpec
     from livestain.training.recipe import Recipe
 
-__all__ = ["ChannelSpec", "PairSpec"]
+__all__ = ["ChannelSpec", "Pair", "PairData", "PairSpec"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +125,70 @@ class PairSpec:
         if self.dims == 3:
             return self.depth_axis != "t"
         return self.window.window().needs_stack
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Source and target planes that belong together, not yet read.
+
+    Attributes
+    ----------
+    movie : str
+        The movie's name.
+    name : str
+        Its own name within the movie.
+    frame : str
+        Pairs with the same frame are not independent of each other.
+    position : str or None
+        The position of the stage; None where the data does not say.
+    place : int
+        Number of the field of view (or file) in the recording.
+    t, z : int
+        Time point and z-plane of the target; of series along them, the first.
+    axis : {"", "z", "t"}
+        What the depth is of; empty for 2-D networks.
+    length : int
+        Planes along the axis, as they were recorded.
+    depth : int
+        Planes along the axis, as they are read: resampled, for stacks. 1 for 2-D networks.
+    lag : int
+        Time points that the target is later than the source: 1 for two takes of one channel.
+    has_source, has_target : bool
+        Both, but for unpaired data.
+    """
+
+    movie: str
+    name: str
+    frame: str
+    position: str | None
+    place: int
+    t: int
+    z: int
+    axis: Literal["", "z", "t"] = ""
+    length: int = 1
+    depth: int = 1
+    lag: int = 0
+    has_source: bool = True
+    has_target: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PairData:
+    """The pixels of a pair, or of a part of it; not to be written to.
+
+    Attributes
+    ----------
+    source : array of uint8, uint16 or float32, (sources, planes, y, x)
+        Counts, corrected by flat field and dark frame. For 2-D networks the planes of the window, for
+        3-D networks those of the depth.
+    target : array of uint8, uint16 or float32, (targets, depth, y, x)
+        Zeros where there is none.
+    present : array of bool, (targets, depth)
+        Where there is one.
+
+    A half that an unpaired pair lacks, or that was not asked for, has the length 0 along its first axis.
+    """
+
+    source: NDArray[Any]
+    target: NDArray[Any]
+    present: NDArray[np.bool_]
