@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import torch
 from torch.nn import functional
 
+from livestain.training.losses.gaussian import filter_axis, gaussian_kernel
 from livestain.training.losses.masked import plane_mean, prepare
 
 if TYPE_CHECKING:
+    import torch
+
     from livestain.training.losses.settings import PSFSettings
 
-__all__ = ["blur", "blur_radius", "gaussian_kernel", "psf_l1", "psf_sigma_um"]
+__all__ = ["blur", "blur_radius", "psf_l1", "psf_sigma_um"]
 
 _TRUNCATE = 4.0
 """Standard deviations after which the Gaussian is cut, as in scipy."""
@@ -54,14 +56,6 @@ def blur_radius(sigma: float) -> int:
     return int(_TRUNCATE * sigma + 0.5)
 
 
-def gaussian_kernel(sigma: float, radius: int, like: torch.Tensor) -> torch.Tensor:
-    """Return a sampled Gaussian of sum 1, (2 radius + 1,), with dtype and device of a tensor."""
-    # Made where it is used: a kernel from the host would be waited for in every step.
-    x = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
-    kernel = torch.exp(-0.5 * (x / sigma).square())
-    return kernel / kernel.sum()
-
-
 def blur(image: torch.Tensor, sigma: float, sigma_depth: float | None = None) -> torch.Tensor:
     """Blur planes, and stacks along their depth where asked; the border is continued by its own value.
 
@@ -78,21 +72,23 @@ def blur(image: torch.Tensor, sigma: float, sigma_depth: float | None = None) ->
     tensor like the image
     """
     shape = image.shape
-    planes = image.reshape(-1, 1, *shape[-2:])
+    planes = image.reshape(-1, *shape[-2:])
     radius = blur_radius(sigma)
     kernel = gaussian_kernel(sigma, radius, image)
-    planes = functional.pad(planes, (radius, radius, radius, radius), mode="replicate")
-    planes = functional.conv2d(planes, kernel.view(1, 1, -1, 1))
-    planes = functional.conv2d(planes, kernel.view(1, 1, 1, -1))
+    planes = _continued(planes, (radius, radius, radius, radius))
+    planes = filter_axis(filter_axis(planes, kernel, 1), kernel, 2)
     if sigma_depth is None:
         return planes.view(shape)
     if image.ndim != 5:
         raise ValueError(f"A blur in depth takes (n, targets, depth, y, x); given {tuple(shape)}.")
     radius = blur_radius(sigma_depth)
     kernel = gaussian_kernel(sigma_depth, radius, image)
-    columns = planes.reshape(-1, 1, shape[2], shape[3] * shape[4])
-    columns = functional.pad(columns, (0, 0, radius, radius), mode="replicate")
-    return functional.conv2d(columns, kernel.view(1, 1, -1, 1)).view(shape)
+    columns = planes.reshape(-1, shape[2], shape[3] * shape[4])
+    return filter_axis(_continued(columns, (0, 0, radius, radius)), kernel, 1).view(shape)
+
+
+def _continued(images: torch.Tensor, pad: tuple[int, int, int, int]) -> torch.Tensor:
+    return functional.pad(images[None], pad, mode="replicate")[0]
 
 
 def psf_l1(

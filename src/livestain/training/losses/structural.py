@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from livestain.training.losses.gaussian import filter_axis, gaussian_kernel
 from livestain.training.losses.masked import masked_mean, prepare
-from livestain.training.losses.psf import gaussian_kernel
 
 if TYPE_CHECKING:
     from livestain.training.losses.settings import SSIMSettings
@@ -74,8 +74,7 @@ def ms_ssim_by_plane(
     scale = 1 / (settings.high - settings.low)
     shape = target.shape
     x, y = (
-        ((image - settings.low) * scale).reshape(-1, 1, *shape[-2:])
-        for image in (prediction, target)
+        ((image - settings.low) * scale).reshape(-1, *shape[-2:]) for image in (prediction, target)
     )
     weights = _WEIGHTS[: settings.scales]
     similarity = torch.ones(len(x), dtype=x.dtype, device=x.device)
@@ -84,16 +83,15 @@ def ms_ssim_by_plane(
             x, y = functional.avg_pool2d(x, 2), functional.avg_pool2d(y, 2)
         luminance, structure = _ssim_maps(x, y)
         last = n == len(weights) - 1
-        of_scale = (luminance * structure if last else structure).mean(dim=(1, 2, 3))
+        of_scale = (luminance * structure if last else structure).mean(dim=(1, 2))
         similarity = similarity * of_scale.clamp(min=_FLOOR) ** (weight / sum(weights))
     return similarity.view(shape[:-2])
 
 
 def _ssim_maps(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return luminance, and contrast times structure, of each whole window of (n, 1, y, x)."""
-    # Variances do not depend on a constant, and are differences of large numbers without it: on GPUs
-    # that multiply with 10 bits (TF32) this decides whether a dim plane has any.
-    middle = y.mean(dim=(2, 3), keepdim=True)
+    """Return luminance, and contrast times structure, of each whole window of (n, y, x)."""
+    # Variances do not depend on a constant, but as differences of squares they lose their digits to it.
+    middle = y.mean(dim=(1, 2), keepdim=True)
     x, y = x - middle, y - middle
     mean_x, mean_y, xx, yy, xy = _window(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     variances = xx - mean_x.square() + yy - mean_y.square()
@@ -105,8 +103,7 @@ def _ssim_maps(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Te
 
 def _window(images: torch.Tensor) -> torch.Tensor:
     kernel = gaussian_kernel(_SIGMA, _RADIUS, images)
-    images = functional.conv2d(images, kernel.view(1, 1, -1, 1))
-    return functional.conv2d(images, kernel.view(1, 1, 1, -1))
+    return filter_axis(filter_axis(images, kernel, 1), kernel, 2)
 
 
 def one_minus_ms_ssim(
