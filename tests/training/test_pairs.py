@@ -126,7 +126,7 @@ def test_memory_is_bounded(data, spec, monkeypatch):
     found = find_pairs(data, spec)
     for pair in found.pairs * 2:
         found.read(pair)
-        kept = sum(plane.nbytes for plane in found._reader._pool._kept.values())
+        kept = sum(plane.nbytes for plane in found.reader._pool._kept.values())
         assert 0 < kept <= 6 * 64 * 64 * 2
 
 
@@ -247,7 +247,7 @@ def test_sets_are_closed_with_the_set_they_were_selected_from(tmp_path, spec):
     with find_pairs(tmp_path, spec) as found:
         selected = found.select(["run"]).select()
         selected.read(selected.pairs[0])
-        store = selected._reader._pool.recordings["run"]._opened()
+        store = selected.reader._pool.recordings["run"]._opened()
         store.read(PlaneIndex(0, 0, 0, 0))
     assert store._closed
 

@@ -89,7 +89,8 @@ class PairSet:
         self.pairs = tuple(pair for movie in self.movies for pair in movie.pairs)
         self.spec = spec
         self.crops = crops
-        self._reader = reader
+        self.reader = reader
+        self._shapes: dict[tuple[str, int, str], tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -101,7 +102,7 @@ class PairSet:
 
     def close(self) -> None:
         """Close the files and forget the planes; a second time does nothing."""
-        self._reader.close()
+        self.reader.close()
 
     # -- choosing --------------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class PairSet:
             for movie in self.movies
             if (left := tuple(pair for pair in movie.pairs if pair in kept))
         ]
-        return PairSet(movies, self._reader, self.spec, crops=crops)
+        return PairSet(movies, self.reader, self.spec, crops=crops)
 
     def known(self, name: str) -> str:
         """Return the name of a movie, given with or without `movie-` before it.
@@ -170,19 +171,27 @@ class PairSet:
         only: Literal["both", "source", "target"] = "both",
     ) -> PairData:
         """Return a pair's counts, or those of a part of it; see `PairReader.read`."""
-        return self._reader.read(pair, depth, part=part, swapped=swapped, only=only)
+        return self.reader.read(pair, depth, part=part, swapped=swapped, only=only)
 
     def present(self, pair: Pair) -> NDArray[np.bool_]:
         """Return which target planes are there, without reading them: bool, (targets, depth)."""
-        return self._reader.present(pair)
+        return self.reader.present(pair)
 
     def shape(self, pair: Pair, *, only: Literal["source", "target"] = "source") -> tuple[int, int]:
         """Return the size (y, x) of a pair's planes in pixels, as they are read."""
-        return self._reader.shape(pair, only=only)
+        key = (pair.movie, pair.place, only)
+        if key not in self._shapes:
+            if only == "source":
+                data = self.read(pair, slice(0, 1), only="source").source
+            else:
+                first = self.present(pair).any(axis=0).tolist().index(True)
+                data = self.read(pair, slice(first, first + 1), only="target").target
+            self._shapes[key] = (int(data.shape[-2]), int(data.shape[-1]))
+        return self._shapes[key]
 
     def ends(self, pair: Pair) -> tuple[bool, bool]:
         """Return whether a series begins and ends where the recording does, and not at a missing plane."""
-        return self._reader.ends(pair)
+        return self.reader.ends(pair)
 
     # -- what it is ------------------------------------------------------------------------------
 

@@ -35,7 +35,6 @@ class PairReader:
     def __init__(self, pool: PlanePool, spec: PairSpec) -> None:
         self._pool = pool
         self._spec = spec
-        self._shapes: dict[tuple[str, int, str], tuple[int, int]] = {}
 
     def close(self) -> None:
         """Close the files and forget the planes; a second time does nothing."""
@@ -111,18 +110,6 @@ class PairReader:
             self._target_present(pair, slot, pair.lag) for slot in range(n, len(self._spec.slots))
         ]
         return np.stack(rows)
-
-    def shape(self, pair: Pair, *, only: Literal["source", "target"] = "source") -> tuple[int, int]:
-        """Return the size (y, x) of a pair's planes in pixels, as they are read."""
-        key = (pair.movie, pair.place, only)
-        if key not in self._shapes:
-            if only == "source":
-                data = self.read(pair, slice(0, 1), only="source").source
-            else:
-                first = int(np.argmax(self.present(pair).any(axis=0)))
-                data = self.read(pair, slice(first, first + 1), only="target").target
-            self._shapes[key] = (int(data.shape[-2]), int(data.shape[-1]))
-        return self._shapes[key]
 
     def ends(self, pair: Pair) -> tuple[bool, bool]:
         """Return whether a series begins and ends where the recording does, and not at a missing plane."""
