@@ -72,14 +72,16 @@ def png_movie(tmp_path: Path) -> Callable[..., Path]:
 def make_bundle(
     folder: Path,
     *,
+    network: str = "unet2d",
     width: int = 4,
     depth: int = 2,
-    z: int = 1,
+    z: int | str = 1,
+    past: int = 0,
     future: int = 0,
     output: str = "mitochondria",
     **spec: object,
 ) -> Path:
-    """Write a bundle of a 2-D U-Net with random weights; `spec` goes into its input."""
+    """Write a bundle of a network with random weights; `spec` goes into its input."""
     import torch
 
     from livestain.bundle import (
@@ -90,24 +92,26 @@ def make_bundle(
         WindowSpec,
         write_bundle,
     )
-    from livestain.networks import build_network
+    from livestain.networks import build_network, network_dims
 
-    planes = z * (1 + future)
-    kwargs = {"in_channels": planes, "width": width, "depth": depth}
+    window = WindowSpec.model_validate({"z": z, "past": past, "future": future})
+    kwargs = {"width": width, "depth": depth}
+    if network_dims(network) == 2:
+        kwargs["in_channels"] = window.n_planes
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = build_network("unet2d", **kwargs)
+        built = build_network(network, **kwargs)
     inputs: dict[str, object] = {
         "kind": "brightfield",
         "pixel_size_um": 0.1,
         "pixel_size_range_um": (0.09, 0.12),
-        "window": WindowSpec(z=z, future=future),
-        "z_step_um": 0.5 if z > 1 else None,
+        "window": window,
+        "z_step_um": 0.5 if window.window().needs_stack else None,
         **spec,
     }
     write_bundle(
         folder,
-        network=network,
+        network=built,
         description=BundleDescription(
             input=InputSpec.model_validate(inputs),
             outputs=(
@@ -115,13 +119,15 @@ def make_bundle(
                     name=output, unit="sd", scale=0.001, offset=-20.0, display=(-1.0, 3.0)
                 ),
             ),
-            network=NetworkSpec(name="unet2d", kwargs=kwargs),
+            network=NetworkSpec(name=network, kwargs=kwargs),
         ),
         name=folder.name,
         title="A tiny network for tests",
         licence="BSD-3-Clause",
         card="# Tiny\n\nRandom weights, for tests.\n",
-        test_input=np.random.default_rng(0).integers(0, 4000, (planes, 64, 64), np.uint16),
+        test_input=np.random.default_rng(0).integers(
+            0, 4000, (8 if window.whole_stack else window.n_planes, 64, 64), np.uint16
+        ),
         onnx=False,
     )
     return folder

@@ -143,10 +143,11 @@ def plan_run(
             pixel,
             simulated=isinstance(core, SimulatedCore),
         )
-        if bundle.description.input.window.z == "all" and n_z > 1:
+        if bundle.description.input.more_kinds:
             raise BundleError(
-                f"The model {bundle.name} takes the whole stack and predicts one plane, which would "
-                f"be the same for all {n_z} z-planes. Choose a model with an odd z-window."
+                f"The model {bundle.name} looks at {len(bundle.description.input.kinds)} channels "
+                f"({', '.join(bundle.description.input.kinds)}) at once, and a virtual channel has one "
+                "source. Choose a model of one source channel."
             )
         output = _output_of(virtual, bundle)
         check_fit(

@@ -281,6 +281,8 @@ class Session:
                 WorkerSetup(
                     shape=(plan.store.height, plan.store.width),
                     pixel_size_um=plan.store.pixel_size_um,
+                    n_z=plan.store.n_z,
+                    z_step_um=plan.store.z_step_um,
                     models=tuple(
                         ChannelModel(
                             c=c,

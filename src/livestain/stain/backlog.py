@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from livestain.planes import PlaneIndex, Window
@@ -57,7 +57,8 @@ class _Channel:
     live_only: bool
     planned: frozenset[PlaneIndex]
     closed: set[PlaneIndex] = field(default_factory=set)  # present, or given up
-    queued: set[PlaneIndex] = field(default_factory=set)
+    queued: set[PlaneIndex] = field(default_factory=set)  # owed
+    waiting: set[PlaneIndex] = field(default_factory=set)  # of these, neither taken nor failed
     heap: list[tuple[int, int, PlaneIndex]] = field(default_factory=list)
     newest_t: int = -1
 
@@ -107,10 +108,7 @@ class Backlog:
     @property
     def takeable(self) -> bool:
         """Whether `take` would return a plane; owed planes that failed wait for `retry` or `close`."""
-        for channel in self._channels:
-            while channel.heap and channel.heap[0][2] not in channel.queued:
-                heapq.heappop(channel.heap)
-        return any(channel.heap for channel in self._channels)
+        return any(channel.waiting for channel in self._channels)
 
     def scan(self, store: Store) -> None:
         """Find in the store what is there, and so what is owed: at the start and after lost messages."""
@@ -150,7 +148,7 @@ class Backlog:
 
     def _queue(self, channel: _Channel, target: PlaneIndex) -> None:
         channel.queued.add(target)
-        heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+        self._wait(channel, target)
         if target.t > channel.newest_t:
             channel.newest_t = target.t
             if channel.live_only:
@@ -158,8 +156,12 @@ class Backlog:
         elif channel.live_only and target.t < channel.newest_t:
             self._drop_older(channel)
 
+    def _wait(self, channel: _Channel, target: PlaneIndex) -> None:
+        channel.waiting.add(target)
+        heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+
     def _drop_older(self, channel: _Channel) -> None:
-        for target in [i for i in channel.queued if i.t < channel.newest_t]:
+        for target in [i for i in channel.waiting if i.t < channel.newest_t]:
             self.close(target)
             self._skipped.append(target)
 
@@ -170,10 +172,13 @@ class Backlog:
         """Return the newest owed plane, channels in turn; it stays owed until `close`."""
         if not self.takeable:
             return None
-        channel = next(channel for channel in self._channels if channel.heap)
+        channel = next(channel for channel in self._channels if channel.waiting)
         self._channels.remove(channel)  # to the end of the line: channels take turns
         self._channels.append(channel)
-        target = heapq.heappop(channel.heap)[2]
+        # Planes that were closed, or taken out of their turn, are still in the heap.
+        while (target := heapq.heappop(channel.heap)[2]) not in channel.waiting:
+            pass
+        channel.waiting.remove(target)
         sources = self._sources(channel, target)
         stamps = [self._stamps[i] for i in set(sources) if i in self._stamps]
         whole = len(stamps) == len(set(sources))
@@ -184,11 +189,27 @@ class Backlog:
             live=whole and target.t == channel.newest_t,
         )
 
+    def take_beside(self, task: Task) -> list[Task]:
+        """Return the other owed planes of the same stack, which one prediction gives with that of `task`.
+
+        Only channels whose window is the whole stack have such planes. They are now in hand: a newer
+        stack does not overtake them, and each stays owed until `close`, or waits again after `retry`.
+        """
+        channel = next(channel for channel in self._channels if channel.c == task.target.c)
+        if channel.window.z != "all":
+            return []
+        stack = (task.target.at(z=z) for z in range(self._n_z))
+        beside = [target for target in stack if target in channel.waiting]
+        channel.waiting.difference_update(beside)
+        return [replace(task, target=target) for target in beside]
+
     def retry(self, target: PlaneIndex) -> None:
         """Put back a plane that was taken and failed."""
         for channel in self._channels:
             if channel.c == target.c and target in channel.queued:
-                heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+                self._wait(channel, target)
+                if channel.live_only:
+                    self._drop_older(channel)
 
     def close(self, target: PlaneIndex) -> None:
         """Note that a virtual plane is done or given up: it is owed no more."""
@@ -196,6 +217,7 @@ class Backlog:
             if channel.c == target.c:
                 channel.closed.add(target)
                 channel.queued.discard(target)
+                channel.waiting.discard(target)
 
     def pop_skipped(self) -> list[PlaneIndex]:
         """Return the planes that the policy `live-only` has given up since the last call."""

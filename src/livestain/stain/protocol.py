@@ -46,6 +46,12 @@ class WorkerSetup(Settings):
     pixel_size_um: float
     """Of the microscope, micrometres."""
 
+    n_z: int = 1
+    """Planes of a stack; models of whole stacks are warmed with as many."""
+
+    z_step_um: float | None = None
+    """Distance of the planes of a stack, micrometres; None: one plane, or uneven."""
+
     models: tuple[ChannelModel, ...] = ()
     """Models by channel; none: the worker only writes pyramid levels."""
 

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from livestain.errors import BundleError, LivestainError
+from livestain.errors import LivestainError
 from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
+from livestain.stain.models import Models
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from livestain.inference import Stainer
     from livestain.store import Store
 
 __all__ = ["ORPHAN_LIMIT_S", "Worker", "main"]
@@ -67,8 +67,7 @@ class Worker:
         self._levels: deque[PlaneIndex] = deque()  # newest last
         self._levels_due = 0.0
         self._last_plane = 0.0
-        self._stainers: dict[str, Stainer] = {}
-        self._by_channel: dict[int, tuple[Stainer, int]] = {}
+        self._models = Models()
         self._last_owed: tuple[float, int] = (0.0, -1)
         self._has_levels = False
         self._store: Store
@@ -142,51 +141,15 @@ class Worker:
         self._scan()
 
     def _warm(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
-        """Load the models and predict once with each, so that the first plane is as fast as the last."""
         began = time.perf_counter()
-        warm_ms = 0.0
-        if setup.models:
-            from livestain.bundle import read_bundle
-            from livestain.inference import Stainer
-
-            for model in setup.models:
-                stainer = self._stainers.get(model.bundle)
-                if stainer is None:
-                    bundle = read_bundle(model.bundle)
-                    if bundle.sha256 != model.sha256:
-                        raise BundleError(
-                            f"The model in {model.bundle} is not the one that the run began with "
-                            f"(SHA-256 {bundle.sha256[:12]}, expected {model.sha256[:12]}). "
-                            "Restore it; models must not change while a run goes on."
-                        )
-                    stainer = stack.enter_context(
-                        Stainer(
-                            bundle,
-                            device=setup.device,
-                            pixel_size_um=setup.pixel_size_um,
-                            threads=setup.threads,
-                        )
-                    )
-                    warm_ms = max(warm_ms, stainer.warm_up(setup.shape))
-                    self._stainers[model.bundle] = stainer
-                names = [output.name for output in stainer.bundle.description.outputs]
-                self._by_channel[model.c] = (stainer, names.index(model.output))
+        warm_ms = self._models.load(setup, stack)
         send(
             self._connection,
             "ready",
             pid=os.getpid(),
             start_s=time.perf_counter() - began,
             model_ms=warm_ms,
-            models=[
-                {
-                    "c": c,
-                    "bundle": stainer.bundle.name,
-                    "device": stainer.device,
-                    "backend": stainer.backend,
-                    "refused": stainer.refused,
-                }
-                for c, (stainer, _) in sorted(self._by_channel.items())
-            ],
+            models=self._models.facts(),
         )
 
     def _scan(self) -> None:
@@ -216,7 +179,8 @@ class Worker:
             task = self._backlog.take()
             if task is not None:
                 self._report_owed()
-                self._stain(task)
+                if not self._stain_all(task):
+                    return
                 continue
             self._report_owed(at_once=True)
             if self._levels:
@@ -265,16 +229,34 @@ class Worker:
                     leaving = True
         return not leaving
 
-    def _stain(self, task: Task) -> None:
+    def _stain_all(self, task: Task) -> bool:
+        """Stain a plane, and the rest of its stack where that is predicted with it.
+
+        The rest comes before newer stacks, which would else displace a prediction that is half written.
+
+        Returns
+        -------
+        bool
+            False when it is time to leave.
+        """
+        rest = self._backlog.take_beside(task)
+        written = self._stain(task)
+        for beside in rest:
+            if not written:  # each plane is tried by itself, as any that failed
+                self._backlog.retry(beside.target)
+            elif not self._hear(block=False):
+                return False
+            else:
+                self._stain(beside)
+        return True
+
+    def _stain(self, task: Task) -> bool:
+        """Predict and write one plane; False where it failed."""
         send(self._connection, "taking", index=task.target)
-        taken = time.perf_counter_ns()
         try:
-            planes = np.stack([self._store.read(index) for index in task.sources])
-            read = time.perf_counter_ns()
-            stainer, output = self._by_channel[task.target.c]
-            prediction = stainer.stain(planes)[output]
-            predicted = time.perf_counter_ns()
-            stored = self._store.write_virtual(task.target, prediction)
+            made = self._models.predict(self._store, task)
+            begun = time.perf_counter_ns()
+            stored = self._store.write_virtual(task.target, made.plane)
         except Exception as error:
             send(
                 self._connection,
@@ -283,18 +265,20 @@ class Worker:
                 why=f"{type(error).__name__}: {error}",
                 traceback=traceback.format_exc(),
             )
-            return
+            return False
         done = time.perf_counter_ns()
         self._backlog.close(task.target)
         stages = {
-            "read": (read - taken) / 1e6,
-            "model": (predicted - read) / 1e6,
-            "write": (done - predicted) / 1e6,
+            "read": made.read_ns / 1e6,
+            "model": made.model_ns / 1e6,
+            "write": (done - begun) / 1e6,
         }
         if task.stamp is not None:
             stages["commit"] = (task.stamp.committed_ns - task.stamp.ready_ns) / 1e6
-            stages["wait"] = (taken - task.stamp.committed_ns) / 1e6
-            stages["total"] = (done - task.stamp.ready_ns) / 1e6
+            total = (done - task.stamp.ready_ns) / 1e6
+            # For its turn; and, within a stack, for the planes that were written before it.
+            stages["wait"] = max(0.0, total - sum(stages.values()))
+            stages["total"] = total
         send(
             self._connection,
             "stained",
@@ -302,8 +286,9 @@ class Worker:
             pid=os.getpid(),
             live=task.live,
             latency_ms={name: round(ms, 3) for name, ms in stages.items()},
-            quality=_quality(prediction, stored),
+            quality=_quality(made.plane, stored),
         )
+        return True
 
     def _write_levels(self, index: PlaneIndex) -> None:
         """Write a plane's pyramid, then rest: cores and disk are the acquisition's first."""

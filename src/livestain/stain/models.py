@@ -1,0 +1,151 @@
+"""The deployed models of one worker: loaded, warmed, and asked for planes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livestain.errors import BundleError
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from numpy.typing import NDArray
+
+    from livestain.inference import Stainer
+    from livestain.planes import PlaneIndex
+    from livestain.stain.backlog import Task
+    from livestain.stain.protocol import WorkerSetup
+    from livestain.store import Store
+
+__all__ = ["Models", "Predicted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """One predicted plane."""
+
+    plane: NDArray[np.float32]
+    """(y, x), in the output's unit."""
+
+    read_ns: int
+    """What reading its sources took."""
+
+    model_ns: int
+    """What the prediction took, whether it was made for this plane or for another of its stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    """The last prediction of one model."""
+
+    sources: tuple[PlaneIndex, ...]
+    predicted: NDArray[np.float32]
+    read_ns: int
+    model_ns: int
+
+
+class Models:
+    """The models that fill the virtual channels, each loaded once.
+
+    A model's last prediction is kept: channels of several outputs of one model share it, and so do the
+    planes of a stack that a model of whole stacks predicts at once.
+    """
+
+    def __init__(self) -> None:
+        self._stainers: dict[str, Stainer] = {}
+        self._by_channel: dict[int, tuple[str, int]] = {}
+        self._last: dict[str, _Last] = {}
+
+    def load(self, setup: WorkerSetup, stack: ExitStack) -> float:
+        """Load the models and predict once with each, so that the first plane is as fast as the last.
+
+        Parameters
+        ----------
+        setup : WorkerSetup
+            Which models, on which device, for what frames.
+        stack : ExitStack
+            Closes them.
+
+        Returns
+        -------
+        float
+            Milliseconds of one prediction of the slowest; 0 without models.
+
+        Raises
+        ------
+        LivestainError
+            What `Stainer` refuses, or a bundle that is not the one that the run began with.
+        """
+        if not setup.models:
+            return 0.0
+        from livestain.bundle import read_bundle
+        from livestain.inference import Stainer
+
+        warm_ms = 0.0
+        for model in setup.models:
+            stainer = self._stainers.get(model.bundle)
+            if stainer is None:
+                bundle = read_bundle(model.bundle)
+                if bundle.sha256 != model.sha256:
+                    raise BundleError(
+                        f"The model in {model.bundle} is not the one that the run began with "
+                        f"(SHA-256 {bundle.sha256[:12]}, expected {model.sha256[:12]}). "
+                        "Restore it; models must not change while a run goes on."
+                    )
+                stainer = stack.enter_context(
+                    Stainer(
+                        bundle,
+                        device=setup.device,
+                        pixel_size_um=setup.pixel_size_um,
+                        z_step_um=setup.z_step_um,
+                        threads=setup.threads,
+                    )
+                )
+                warm_ms = max(warm_ms, stainer.warm_up(setup.shape, setup.n_z))
+                self._stainers[model.bundle] = stainer
+            output = stainer.bundle.description.output_index(model.output)
+            self._by_channel[model.c] = (model.bundle, output)
+        return warm_ms
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return what the journal says of each channel's model."""
+        loaded = [(c, self._stainers[name]) for c, (name, _) in sorted(self._by_channel.items())]
+        return [
+            {
+                "c": c,
+                "bundle": stainer.bundle.name,
+                "device": stainer.device,
+                "backend": stainer.backend,
+                "refused": stainer.refused,
+                "resampled": stainer.resampled,
+                "resampled_z": stainer.resampled_z,
+            }
+            for c, stainer in loaded
+        ]
+
+    def predict(self, store: Store, task: Task) -> Predicted:
+        """Read a task's sources and predict its plane, or find it in the model's last prediction.
+
+        Raises
+        ------
+        LivestainError
+            What the store or the model refuses.
+        """
+        name, output = self._by_channel[task.target.c]
+        last = self._last.get(name)
+        if last is None or last.sources != task.sources:
+            self._last.pop(name, None)  # a stack is large: never hold two of one model
+            began = perf_counter_ns()
+            planes = np.stack([store.read(index) for index in task.sources])
+            read = perf_counter_ns()
+            predicted = self._stainers[name].stain(planes)
+            last = _Last(task.sources, predicted, read - began, perf_counter_ns() - read)
+            self._last[name] = last
+        of_output = last.predicted[output]
+        # Models of whole stacks predict every plane of them.
+        plane = of_output if of_output.ndim == 2 else of_output[task.target.z]
+        return Predicted(plane, last.read_ns, last.model_ns)
