@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from livestain.training import Evaluation
 
 __all__ = ["register"]
@@ -45,14 +48,39 @@ def evaluate(
     device: Annotated[
         str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
     ] = "auto",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAMES",
+            help="Some of: pearson, foreground_pearson, ssim, ms_ssim, psnr, nrmse, nmse, frc, mitochondria, "
+            "flicker; with commas between. All if left out.",
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--page",
+            metavar="FILE.html",
+            help="Write tables, and the worst, median and best image of each movie.",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option("--csv", metavar="FILE.csv", help="Write the numbers of every image."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write over these files if they are there.")
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
 ) -> None:
-    """Compare a model's predictions with recorded fluorescence, beside the no-learning control.
+    """Compare a model's predictions with recorded fluorescence, beside two controls.
 
-    Pearson correlation: the mean over movies of the mean over images. Intervals: 95 % bootstrap over
-    frames.
+    Control: no learning, |brightfield - median| blurred by 6 pixels. Shuffled: the prediction against the
+    target of another pair of its movie. Means: over movies of the mean over images. In brackets: 95 %
+    bootstrap intervals over frames.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -71,6 +99,10 @@ def evaluate(
             output=output,
             device=device,
             pixel_size_um=pixel_size,
+            metrics=metrics.split(",") if metrics is not None else None,
+            page=page,
+            csv=csv,
+            overwrite=overwrite,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     seen = [name for name, movie in found.by_movie.items() if movie.trained_on]
@@ -80,20 +112,41 @@ def evaluate(
             "same, their scores say nothing about other cells.",
             err=True,
         )
+    for path in (page, csv):
+        if path is not None:
+            typer.echo(f"Written: {path}", err=True)
     if as_json:
-        typer.echo(json.dumps(found.to_dict()))
+        typer.echo(json.dumps(found.to_dict(), allow_nan=False))
     else:
         _show(found)
 
 
 def _show(found: Evaluation) -> None:
     from rich.console import Console
+
+    console = Console()
+    console.print(_pearson_table(found))
+    if len(found.by_metric) > 1:
+        console.print(_metric_table(found))
+    for line in _flicker_lines(found):
+        console.print(line)
+    if len(found.by_movie) > 1:
+        interval = found.by_metric["pearson"].overall.prediction.interval_movies
+        if interval is not None:
+            console.print(
+                f"Pearson over {len(found.by_movie)} movies: 95 % bootstrap interval {interval[0]:.3f} to "
+                f"{interval[1]:.3f}; of few movies it is rough, and rather too narrow."
+            )
+
+
+def _pearson_table(found: Evaluation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=escape(f"{found.bundle}: {found.output}, Pearson correlation"))
-    for column in ("movie", "images", "frames", "prediction", "control", "gain"):
+    for column in ("movie", "images", "frames", "prediction", "control", "gain", "shuffled"):
         table.add_column(column, justify="left" if column == "movie" else "right")
+    scores = found.by_metric["pearson"]
 
     def cell(value: float, interval: tuple[float, float]) -> str:
         return f"{value:.3f} ({interval[0]:.3f} to {interval[1]:.3f})"
@@ -106,6 +159,7 @@ def _show(found: Evaluation) -> None:
             cell(movie.pearson, movie.interval),
             cell(movie.control, movie.control_interval),
             cell(movie.pearson - movie.control, movie.gain_interval),
+            _number(scores.by_movie[name].shuffled.mean, 3),
         )
     table.add_section()
     table.add_row(
@@ -115,5 +169,44 @@ def _show(found: Evaluation) -> None:
         cell(found.pearson, found.interval),
         cell(found.control, found.control_interval),
         cell(found.pearson - found.control, found.gain_interval),
+        _number(scores.overall.shuffled.mean, 3),
     )
-    Console().print(table)
+    return table
+
+
+def _metric_table(found: Evaluation) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(
+        title="All images: quantiles of the prediction, medians of the controls",
+        caption=escape(f"{found.normalisation} Mitochondria: {found.segmentation}."),
+        caption_justify="left",
+    )
+    table.add_column("metric")
+    for column in ("5 %", "25 %", "50 %", "75 %", "95 %", "control", "shuffled"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for scores in found.by_metric.values():
+        overall = scores.overall
+        controls = (overall.control.quantiles, overall.shuffled.quantiles)
+        table.add_row(
+            escape(scores.label),
+            *(_number(q, scores.digits) for q in overall.prediction.quantiles or (None,) * 5),
+            *(_number(q[2] if q else None, scores.digits) for q in controls),
+        )
+    return table
+
+
+def _flicker_lines(found: Evaluation) -> list[str]:
+    return [
+        f"Flicker of {name}: prediction {item.prediction:.3f}, target {item.target:.3f} (frame); "
+        f"{item.pixel_prediction:.3f}, {item.pixel_target:.3f} (pixel), in units of the film's contrast."
+        for name, item in found.flicker.items()
+        if item is not None
+    ]
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}"

@@ -10,7 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livestain.training.evaluate import Evaluation, MovieScore, evaluate_bundle
+    from livestain.training.evaluation.evaluate import evaluate_bundle
+    from livestain.training.evaluation.results import Evaluation, MovieScore
     from livestain.training.export import export_run
     from livestain.training.find import find_pairs
     from livestain.training.pairs import Movie, Pair, PairSet, PairSpec
@@ -34,14 +35,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Evaluation": "evaluate",
+    "Evaluation": "evaluation.results",
     "Movie": "pairs",
-    "MovieScore": "evaluate",
+    "MovieScore": "evaluation.results",
     "Pair": "pairs",
     "PairSet": "pairs",
     "PairSpec": "pairs",
     "Recipe": "recipe",
-    "evaluate_bundle": "evaluate",
+    "evaluate_bundle": "evaluation.evaluate",
     "export_run": "export",
     "find_pairs": "find",
     "find_recipe": "recipe",
