@@ -106,8 +106,10 @@ class Checks(Settings):
     """What is looked at before a training begins."""
 
     registration: Literal["off", "report", "shift", "affine"] = "report"
-    """Displacement of each target against its source, by phase correlation, in x, y and z. `report`: tell
-    and refuse beyond the tolerance; `shift`, `affine`: correct the target planes, and tell."""
+    """Displacement of each target against the first source, in x, y and z, one for each movie: by correlation
+    of the ridges that both show. `report`: tell and refuse beyond the tolerance; `shift`, `affine`: correct
+    the target planes, cut off the margins that then have no target, and tell. Where no displacement stands
+    out from chance, that is told, and nothing is refused or corrected."""
 
     tolerance_um: float | None = Field(default=None, gt=0)
     """Largest median displacement in y or x that is not refused, in micrometres; 5 pixels where left out."""
@@ -115,8 +117,13 @@ class Checks(Settings):
     tolerance_z_um: float | None = Field(default=None, gt=0)
     """Largest in z, in micrometres; one z-step where left out."""
 
+    pairs: int = Field(default=64, ge=1)
+    """Most pairs a movie whose displacement is looked at, spread evenly; a quarter of it where the pairs are
+    stacks."""
+
     bad_pairs: Literal["report", "drop", "refuse"] = "report"
-    """What happens to pairs that are defocused, saturated or empty."""
+    """What happens to pairs that are defocused, saturated or empty. `drop` also drops those whose target is
+    constant, which are refused otherwise."""
 
 
 class Augmentation(Settings):
@@ -180,6 +187,9 @@ class Optimiser(Settings):
     schedule: Literal["cosine", "constant", "linear", "plateau"] = "cosine"
     """After the warm-up: a cosine to nothing at the last step; constant; constant for half the steps, then
     a line to nothing (CycleGAN); or halved when the validation loss no longer falls (CARE)."""
+
+    plateau_patience: int = Field(default=10, ge=0)
+    """For the schedule `plateau`: looks at the validation data in a row without a lower loss that are borne."""
 
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; none: no clipping."""
