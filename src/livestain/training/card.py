@@ -11,6 +11,7 @@ from livestain.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from livestain.training.recipe import Recipe
     from livestain.training.run_folder import RunFolder
 
 __all__ = ["read_scores", "write_card"]
@@ -37,7 +38,12 @@ def read_scores(paths: Sequence[Path | str]) -> list[dict[str, Any]]:
 
 
 def write_card(
-    run: RunFolder, *, title: str, licence: str, scores: Sequence[dict[str, Any]]
+    run: RunFolder,
+    *,
+    title: str,
+    licence: str,
+    scores: Sequence[dict[str, Any]],
+    parameters: int,
 ) -> str:
     """Return the card as Markdown.
 
@@ -49,16 +55,20 @@ def write_card(
         As they are in the bundle.
     scores : sequence of dict
         As `read_scores` returns them; movies that the scored bundle was trained on are left out.
+    parameters : int
+        Number of the network's parameters.
     """
     recipe = run.recipe
     target = ", ".join(item.output.name for item in recipe.targets)
+    source = " and ".join(item.kind for item in recipe.sources)
     movies = run.data["movies"]
     low, high = recipe.pixel_size_range_um
     lines = [
         f"# {title}",
         "",
-        f"Predicts {target} from {recipe.sources[0].kind} at {recipe.pixel_size_um:g} um a pixel;",
-        f"{low:g} to {high:g} um are resampled.",
+        f"Predicts {target} from {source} at {recipe.pixel_size_um:g} um a pixel;",
+        f"{low:g} to {high:g} um are resampled. {_window(recipe)}",
+        *_spread_lines(recipe),
         "",
         "## Data",
         "",
@@ -85,6 +95,7 @@ def write_card(
         "",
         "## How it was made",
         "",
+        *_network_lines(recipe, parameters),
         *_made_lines(run),
         "",
         "The test tensors and the picture come from livestain's simulated dish, not from the training data.",
@@ -123,14 +134,87 @@ def _score_lines(scores: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+def _window(recipe: Recipe) -> str:
+    window = recipe.window
+    if window.whole_stack:
+        depth = "of any depth" if window.depth is None else f"of {window.depth} planes"
+        return f"Takes whole stacks {depth}, {recipe.z_step_um:g} um apart."
+    parts = []
+    if window.n_z > 1:
+        parts.append(f"{window.n_z} planes, {recipe.z_step_um:g} um apart")
+    if window.past or window.future:
+        parts.append(f"{window.past} time points before and {window.future} after")
+    return f"Looks at {' and '.join(parts)}." if parts else "Looks at single planes."
+
+
+def _spread_lines(recipe: Recipe) -> list[str]:
+    if not recipe.loss.predicts_spread:
+        return []
+    kind = (
+        "standard deviation of a Gaussian"
+        if recipe.loss.gaussian > 0
+        else "scale of a Laplace distribution"
+    )
+    return [
+        f"Beside each prediction comes its spread, the {kind}, as the network expects it: it knows of",
+        "noise and of what it has seen, not of cells unlike those that it was trained on.",
+    ]
+
+
+def _network_lines(recipe: Recipe, parameters: int) -> list[str]:
+    spec = recipe.network_spec()
+    options = ", ".join(f"{name} {value}" for name, value in spec.kwargs.items())
+    loss = ", ".join(
+        f"{name} {weight:g}"
+        for name, weight in recipe.loss
+        if isinstance(weight, (int, float)) and weight > 0
+    )
+    if recipe.cycle is not None:
+        weights = recipe.cycle
+        loss = (
+            f"two adversaries ({weights.adversarial.loss}), cycle {weights.cycle:g}, "
+            f"identity {weights.identity:g}"
+        )
+    elif recipe.adversarial is not None:
+        rival = recipe.adversarial
+        loss += f"; an adversary ({rival.discriminator.name}, {rival.loss}), {rival.weight:g}"
+    return [
+        f"- Network: {spec.name} ({options}), {recipe.dims}-D, {parameters:,} parameters.",
+        f"- Loss, by weight: {loss}. Pairing: {recipe.pairing}.",
+    ]
+
+
+def _selection_lines(run: RunFolder) -> list[str]:
+    recipe, finished = run.recipe, run.finished
+    averaged = (
+        "the running average of the weights" if recipe.ema_decay else "the weights themselves"
+    )
+    step = finished.get("weights_of_step", finished["steps"])
+    lines = [f"- Of step {step}, {averaged}: {finished.get('why', 'the last step')}."]
+    if recipe.selection.weights == "best":
+        lines.append(
+            "  So the validation data chose, and its scores are no scores on held-out data."
+        )
+    split = run.data.get("split", {})
+    held = [(part, split[part]) for part in ("validation", "test") if part in split]
+    lines += [
+        f"- Held back by {split['by'].replace('_', ' ')} for {part}: {', '.join(side['groups'])}."
+        for part, side in held
+    ]
+    if "leaks" in split:
+        lines.append(f"  {split['leaks']}")
+    return lines
+
+
 def _made_lines(run: RunFolder) -> list[str]:
     finished = run.finished
     versions = ", ".join(f"{name} {version}" for name, version in finished["versions"].items())
     commit = finished.get("commit")
     where = f"{finished['device']}, threads: {finished['threads']}"
     return [
-        f"- Recipe: recipe.yaml in this folder (`{run.recipe.name}`), {finished['steps']} steps, the running",
-        f"  average of the weights; {finished['seconds'] / 60:.1f} minutes ({where}).",
+        f"- Recipe: recipe.yaml in this folder (`{run.recipe.name}`), {finished['steps']} steps;",
+        f"  {finished['seconds'] / 60:.1f} minutes ({where}).",
+        *_selection_lines(run),
         f"- Code: {f'livestain at commit `{commit}`' if commit else 'an installed livestain'}; {versions}.",
         "- Again: `livestain train recipe.yaml --data DIR --out RUN`, then",
         "  `livestain export RUN --out BUNDLE`.",

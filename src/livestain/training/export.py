@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from pydantic import ValidationError
 
-from livestain.bundle.description import BundleDescription, InputSpec
+from livestain.bundle.description import BundleDescription, InputSpec, OutputChannel
 from livestain.bundle.write import write_bundle
 from livestain.errors import DataError, SettingsError
+from livestain.settings import describe_validation_error
 from livestain.simulate import Dish
 from livestain.training.card import read_scores, write_card
 from livestain.training.module import build_from_recipe
@@ -19,17 +21,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from torch import nn
 
+    from livestain.bundle.description import ReferenceStatistics
     from livestain.bundle.read import Bundle
     from livestain.training.recipe import Recipe
 
-__all__ = ["export_run", "simulated_planes"]
+__all__ = ["describe", "export_run", "simulated_planes"]
 
 _TEST_SEED = 900
 """Dish of the test tensors: neither trained on nor shown by the demo."""
 
-_TEST_SIDE = 128
-"""Least side of the test tensors, in pixels."""
+_TEST_SIDE = {2: 128, 3: 64}
+"""Least side of the test tensors, in pixels, by the network's dimensions."""
+
+_TEST_DEPTH = 8
+"""Least depth of the test tensors of whole stacks, in planes."""
 
 
 def export_run(
@@ -44,7 +51,9 @@ def export_run(
     onnx: bool = True,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write the averaged weights of a training as a bundle, with its card.
+    """Write the result of a training as a bundle, with its card.
+
+    Of adversarial and cycle trainings it is the generator alone that stains.
 
     Parameters
     ----------
@@ -90,47 +99,117 @@ def export_run(
             f"The weights in {folder.path} do not fit its recipe: {' '.join(str(error).split())[:200]}. "
             "Train again."
         ) from error
-    description = BundleDescription(
-        input=InputSpec(
-            kind=recipe.sources[0].kind,
-            pixel_size_um=recipe.pixel_size_um,
-            pixel_size_range_um=recipe.pixel_size_range_um,
-            z_step_um=recipe.z_step_um,
-            window=recipe.window,
-        ),
-        normalisation=recipe.normalisation,
-        outputs=tuple(target.output for target in recipe.targets),
-        network=recipe.network_spec(),
-        simulated=recipe.card.simulated,
-        reference=folder.reference(),
-    )
     return write_bundle(
         out,
         network=network.eval(),
-        description=description,
+        description=describe(recipe, folder.reference()),
         name=name,
         title=title,
         licence=licence,
         authors=tuple(authors) or recipe.card.authors,
-        card=write_card(folder, title=title, licence=licence, scores=read_scores(scores)),
-        test_input=simulated_planes(recipe, divisor=int(getattr(network, "divisor", 1))),
+        card=write_card(
+            folder,
+            title=title,
+            licence=licence,
+            scores=read_scores(scores),
+            parameters=sum(weight.numel() for weight in network.parameters()),
+        ),
+        test_input=simulated_planes(recipe, network),
         recipe_yaml=recipe.to_yaml(),
         onnx=onnx,
         overwrite=overwrite,
     )
 
 
-def simulated_planes(recipe: Recipe, *, divisor: int) -> NDArray[np.uint16]:
-    """Return planes of the simulated dish that the recipe's network can take: uint16, (planes, y, x)."""
-    side = -(-_TEST_SIDE // divisor) * divisor
+def describe(recipe: Recipe, reference: ReferenceStatistics | None = None) -> BundleDescription:
+    """Return what live staining needs to know of a recipe's model.
+
+    Raises
+    ------
+    SettingsError
+        If no model of that kind can be deployed.
+    """
+    first, *more = (source.kind for source in recipe.sources)
+    outputs = tuple(target.output for target in recipe.targets)
+    if recipe.loss.predicts_spread:
+        outputs += tuple(_spread_of(output) for output in outputs)
+    try:
+        return BundleDescription(
+            input=InputSpec(
+                kind=first,
+                more_kinds=tuple(more),
+                pixel_size_um=recipe.pixel_size_um,
+                pixel_size_range_um=recipe.pixel_size_range_um,
+                z_step_um=recipe.z_step_um,
+                window=recipe.window,
+            ),
+            normalisation=recipe.normalisation,
+            outputs=outputs,
+            network=recipe.network_spec(),
+            simulated=recipe.card.simulated,
+            reference=reference,
+        )
+    except ValidationError as error:
+        raise SettingsError(
+            f"The recipe {recipe.name} makes no model that can be deployed: "
+            f"{describe_validation_error(error, BundleDescription)}. Change the recipe."
+        ) from error
+
+
+def _spread_of(output: OutputChannel) -> OutputChannel:
+    """Return the channel of an output's predicted spread: never negative, so it needs no offset."""
+    black, white = output.display
+    return OutputChannel(
+        name=f"{output.name}-spread",
+        unit=output.unit,
+        scale=output.scale,
+        display=(0.0, (white - black) / 2),
+        color=output.color,
+        spread_of=output.name,
+    )
+
+
+def simulated_planes(recipe: Recipe, network: nn.Module) -> NDArray[np.uint16]:
+    """Return planes of the simulated dish that the recipe's network can take.
+
+    Sides, and the depth of whole stacks, are at least twice the network's divisors: torch.export takes
+    an axis that shrinks to 1 for a constant.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Says what is looked at: source channels, window, pixel size, z-step.
+    network : nn.Module
+        Its network.
+
+    Returns
+    -------
+    array of uint16, (sources * planes, y, x)
+        Source by source; of each time-major, then z, as `Window.sources` has them.
+    """
+    divisor, divisor_z = (int(getattr(network, name, 1)) for name in ("divisor", "divisor_z"))
+    side = _multiple(max(_TEST_SIDE[recipe.dims], 2 * divisor), divisor)
     dish = Dish(_TEST_SEED, shape=(side, side), pixel_size_um=recipe.pixel_size_um)
-    see = dish.fluorescence if recipe.sources[0].kind == "fluorescence" else dish.brightfield
     window = recipe.window
+    n_z = window.n_z
+    if window.whole_stack and window.depth is None:
+        n_z = _multiple(max(_TEST_DEPTH, 2 * divisor_z), divisor_z)
+    n_t = window.past + 1 + window.future
     z_step_um = recipe.z_step_um or 0.0
-    times = window.past + 1 + window.future
-    planes = [
-        see(time_s=10.0 * t, z_um=(z - window.n_z // 2) * z_step_um, frame=t * window.n_z + z)
-        for t in range(times)
-        for z in range(window.n_z)
-    ]
+    planes = []
+    for number, source in enumerate(recipe.sources):
+        see = dish.fluorescence if source.kind == "fluorescence" else dish.brightfield
+        planes += [
+            see(
+                time_s=10.0 * t,
+                z_um=(z - n_z // 2) * z_step_um,
+                frame=(number * n_t + t) * n_z + z,  # seeds the camera's noise
+            )
+            for t in range(n_t)
+            for z in range(n_z)
+        ]
     return np.stack(planes)
+
+
+def _multiple(least: int, divisor: int) -> int:
+    return -(-least // divisor) * divisor
