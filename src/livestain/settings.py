@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -71,12 +71,14 @@ def read_yaml(path: Path | str) -> Any:
 def describe_validation_error(error: ValidationError, model: type[BaseModel] | None = None) -> str:
     """Put pydantic's findings into one sentence; an unknown key is answered with the nearest known one."""
     parts = []
-    known = list(model.model_fields) if model is not None else []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]) or "the whole"
         if item["type"] == "extra_forbidden":
+            known = _known_keys(model, item["loc"][:-1])
             near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near and len(item["loc"]) == 1 else ""
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            if not near and known:
+                hint = f"; known there: {', '.join(known)}"
             parts.append(f"unknown key '{place}'{hint}")
         else:
             given = repr(item.get("input"))
@@ -84,3 +86,21 @@ def describe_validation_error(error: ValidationError, model: type[BaseModel] | N
                 given = given[:77] + "..."
             parts.append(f"'{place}': {item['msg']} (given {given})")
     return "; ".join(parts)
+
+
+def _known_keys(model: type[BaseModel] | None, way: tuple[int | str, ...]) -> list[str]:
+    """Return the keys of the settings that lie at the end of a way of keys and places in lists."""
+    models = [model] if model is not None else []
+    for part in way:
+        fields = [m.model_fields[part] for m in models if part in m.model_fields]
+        if fields:
+            # A place in a list, or the tag of a union, leaves the settings as they are.
+            models = [found for field in fields for found in _models_in(field.annotation)]
+    return list(dict.fromkeys(key for m in models for key in m.model_fields))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the settings that an annotation names, also within lists and unions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from livestain.cli.codes import EXIT_MISSING
+from livestain.errors import SettingsError
+
+if TYPE_CHECKING:
+    from livestain.training.recipe import Recipe
 
 __all__ = ["register"]
 
@@ -17,18 +23,41 @@ def register(app: typer.Typer) -> None:
 
 def train(
     recipe: Annotated[
-        str,
-        typer.Argument(metavar="RECIPE.yaml", help="A recipe's file, or the name of one of ours."),
-    ],
+        str | None,
+        typer.Argument(
+            metavar="RECIPE", help="A recipe's file, or the name of one of ours (see --list)."
+        ),
+    ] = None,
     data: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--data",
             metavar="DIR",
             help="Folder with movie-NAME/{brightfield,mitochondria}/*.png (or .tif), or with stores.",
         ),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="Folder to write.")],
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="RUN", help="Folder to write.")
+    ] = None,
+    listing: Annotated[
+        bool, typer.Option("--list", help="Show the recipes that come with livestain, and end.")
+    ] = False,
+    shown: Annotated[
+        str | None,
+        typer.Option(
+            "--print",
+            metavar="RECIPE",
+            help="Show a recipe with all its keys and what they mean, and end.",
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Instead of the recipe's, as optimiser.learning_rate=0.001; values are YAML. Repeatable.",
+        ),
+    ] = None,
     movies: Annotated[
         list[str] | None,
         typer.Option("--movies", metavar="NAME", help="Train on this movie alone. Repeatable."),
@@ -63,25 +92,111 @@ def train(
 ) -> None:
     """Train a model on recorded pairs, for the recipe's number of steps.
 
-    Split by movie: what --leave-out names is never seen, and no score chooses anything. Then:
-    livestain export RUN --out BUNDLE.
+    Split by movie: what --leave-out names is never seen, and no score chooses anything unless the
+    recipe says so. Then: livestain export RUN --out BUNDLE. On several GPUs:
+    torchrun --nproc-per-node N -m livestain train ...
     """
-    from livestain.training.recipe import Recipe, find_recipe
-
-    file = find_recipe(recipe)
     given = {"movies": movies, "leave_out": leave_out, "steps": steps, "seed": seed}
-    settings = Recipe.from_yaml(file)
-    settings = Recipe.parse(
-        settings.model_dump()
-        | {key: value for key, value in given.items() if value not in (None, [])},
-        where=str(file),
-    )
+    given = {key: value for key, value in given.items() if value not in (None, [])}
+    if listing:
+        _list()
+        return
+    if shown is not None:
+        from livestain.training.printing import recipe_with_comments
+
+        typer.echo(recipe_with_comments(_recipe(shown, changes or [], given)), nl=False)
+        return
+    missing = [
+        name for name, value in (("RECIPE", recipe), ("--data", data), ("--out", out)) if not value
+    ]
+    if recipe is None or data is None or out is None:
+        raise typer.BadParameter(
+            f"{', '.join(missing)} missing. Give a recipe, --data and --out; or --list, or --print RECIPE."
+        )
+    settings = _recipe(recipe, changes or [], given)
     # The heavy packages only now that the recipe is known to be right.
     import torch
 
+    from livestain.training.run_folder import StoppedError
     from livestain.training.trainer import train as run_training
 
     if threads is not None:
         torch.set_num_threads(threads)
-    run_training(settings, data, out, device=device, monitor=monitor, resume=resume)
+    try:
+        run_training(settings, data, out, device=device, monitor=monitor, resume=resume)
+    except StoppedError as error:
+        # It ran, and what it wrote can be gone on with: not the code of an input that cannot work.
+        typer.echo(f"livestain: {error}", err=True)
+        raise typer.Exit(EXIT_MISSING) from error
     typer.echo(f"Trained: {out}. Now: livestain export {out} --out BUNDLE")
+
+
+def _list() -> None:
+    """Show our recipes as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from livestain.training.printing import list_recipes
+
+    table = Table("recipe", "network", "dims", "what for", box=None, pad_edge=False)
+    for name, network, dims, about in list_recipes():
+        table.add_row(name, network, f"{dims}-D", about)
+    Console().print(table)
+
+
+def _recipe(name: str, changes: list[str], given: dict[str, Any]) -> Recipe:
+    """Return a recipe with what the command line changes of it."""
+    from livestain.training.recipe import Recipe, find_recipe
+
+    file = find_recipe(name)
+    values = Recipe.from_yaml(file).model_dump()
+    for change in changes:
+        _change(values, change)
+    return Recipe.parse(values | given, where=str(file))
+
+
+def _change(values: dict[str, Any], change: str) -> None:
+    """Put what ``key.path=value`` says into a recipe's values; the recipe judges it afterwards."""
+    import yaml
+
+    path, equals, text = change.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise SettingsError(
+            f"--set {change} is not KEY=VALUE. Expected something like optimiser.learning_rate=0.001."
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {change}: {text} is not valid YAML.") from error
+    if keys[0] == "source":
+        keys[:1] = ["sources", "0"]  # a recipe's own short spelling
+        if len(keys) == 2:
+            values["sources"] = [value]
+            return
+    at: Any = values
+    for place, key in enumerate(keys):
+        last = place == len(keys) - 1
+        if isinstance(at, (list, tuple)):
+            if not key.isdecimal() or int(key) >= len(at):
+                raise SettingsError(
+                    f"--set {change}: {'.'.join(keys[:place])} is a list of {len(at)}. Expected a place "
+                    f"from 0 to {len(at) - 1}, and not {key!r}."
+                )
+            at = _exchanged(at, int(key), value, last)
+        else:
+            at = _exchanged(at, key, value, last)
+
+
+def _exchanged(at: Any, key: Any, value: Any, last: bool) -> Any:
+    """Set a value in a mapping or list, or go one down in it, making mappings where there are none."""
+    if last:
+        at[key] = value
+        return value
+    below = at[key] if isinstance(at, list) else at.get(key)
+    if isinstance(below, tuple):
+        below = list(below)
+    if not isinstance(below, (dict, list)):
+        below = {}
+    at[key] = below
+    return below

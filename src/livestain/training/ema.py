@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-
-from livestain.training.extra import needs_train_extra
-
-with needs_train_extra():
-    from lightning.pytorch.callbacks import Callback
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 if TYPE_CHECKING:
-    from lightning.pytorch import LightningModule, Trainer
     from torch import nn
 
-__all__ = ["AverageWeights", "update_average"]
+__all__ = ["update_average"]
 
 
 @torch.no_grad()
@@ -35,31 +30,11 @@ def update_average(average: nn.Module, network: nn.Module, *, decay: float, upda
         Number n of this update, counted from 1.
     """
     keep = min(decay, (1 + updates) / (10 + updates))
-    now = network.state_dict()
-    for key, mine in average.state_dict().items():
-        if mine.is_floating_point():
-            mine.lerp_(now[key], 1 - keep)
-        else:
-            mine.copy_(now[key])
-
-
-class AverageWeights(Callback):
-    """Update the module's `average` after every step.
-
-    Parameters
-    ----------
-    decay : float
-        See `update_average`.
-    """
-
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take in the weights of the step that has just been made."""
-        module: Any = pl_module
-        update_average(
-            module.average, module.network, decay=self.decay, updates=trainer.global_step
-        )
+    mine, now = ([*n.parameters(), *n.buffers()] for n in (average, network))
+    pairs = list(zip(mine, now, strict=True))
+    # All at once: a loop over the tensors costs a GPU more than the averaging itself.
+    moved = [(m, n) for m, n in pairs if m.is_floating_point()]
+    get_ema_multi_avg_fn(keep)([m for m, _ in moved], [n for _, n in moved], 0)
+    for m, n in pairs:
+        if not m.is_floating_point():
+            m.copy_(n)

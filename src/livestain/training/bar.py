@@ -1,0 +1,75 @@
+"""The bar that shows how far a training is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from livestain.training.extra import needs_train_extra
+
+with needs_train_extra():
+    from lightning.pytorch.callbacks import Callback
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from livestain.training.watching import Watch
+
+__all__ = ["Bar", "new_progress"]
+
+
+def new_progress() -> Progress:
+    """Return a progress display on standard error; its tasks have a field `note`."""
+    return Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+
+
+class Bar(Callback):
+    """Show steps, and the values that were last logged.
+
+    Parameters
+    ----------
+    watch : Watch
+        Knows them.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._progress = new_progress()
+
+    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Begin where the run begins."""
+        total = pl_module.recipe.steps
+        self._task = self._progress.add_task(
+            "training", total=total, completed=pl_module.done, note=""
+        )
+        self._progress.start()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
+        """Go one on."""
+        note = "  ".join(f"{name} {value:.4g}" for name, value in self._watch.latest.items())
+        self._progress.update(self._task, completed=pl_module.done, note=note)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Stop."""
+        self._progress.stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Stop, so that the message has a line of its own."""
+        self._progress.stop()
