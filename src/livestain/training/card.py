@@ -191,6 +191,14 @@ def _selection_lines(run: RunFolder) -> list[str]:
     )
     step = finished.get("weights_of_step", finished["steps"])
     lines = [f"- Of step {step}, {averaged}: {finished.get('why', 'the last step')}."]
+    lines += [
+        f"- {words} `{known['name']}` (rdf.yaml: SHA-256 `{known['sha256']}`)."
+        for words, known in (
+            ("Began with the weights of", run.data.get("start")),
+            ("Taught by", run.data.get("teacher")),
+        )
+        if known
+    ]
     if recipe.selection.weights == "best":
         lines.append(
             "  So the validation data chose, and its scores are no scores on held-out data."

@@ -94,7 +94,9 @@ def prepare(
     DataError
         If there is no data, or it cannot be learnt from.
     SettingsError
-        If the recipe names a teacher in vain.
+        If the recipe's loss cannot have the statistics of the targets that it asks for.
+    BundleError
+        If there is no such teacher or start.
     """
     with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
         chosen = found.select(
@@ -119,7 +121,8 @@ def prepare(
             "left_out": sorted(set(found.names) - set(chosen.names)),
             "monitored": watched.names[0] if watched else None,
             "split": split.to_dict(),
-            "teacher": _teacher(recipe),
+            "start": _identity(recipe.start),
+            "teacher": _identity(recipe.loss.teacher),
             "reference": report.reference_of(split.train.pairs).model_dump(mode="json"),
         }
         recipe = _as_it_was(recipe, chosen, split)
@@ -143,10 +146,10 @@ def _as_it_was(recipe: Recipe, chosen: PairSet, split: SplitPairs) -> Recipe:
     return recipe.model_copy(update=update)
 
 
-def _teacher(recipe: Recipe) -> dict[str, str] | None:
-    if recipe.loss.teacher is None:
+def _identity(bundle_name: str | None) -> dict[str, str] | None:
+    if bundle_name is None:
         return None
-    bundle = find_bundle(recipe.loss.teacher)
+    bundle = find_bundle(bundle_name)
     return {"name": bundle.name, "sha256": bundle.sha256}
 
 

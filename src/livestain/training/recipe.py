@@ -42,6 +42,10 @@ class Recipe(Settings):
     network: NetworkSpec
     """The architecture; `in_channels` and `out_channels` are filled in."""
 
+    start: str | None = None
+    """A bundle, by name or folder, whose weights the training begins with instead of random ones; of the
+    same network. A model of simulated cells is a better beginning than none."""
+
     sources: tuple[Source, ...] = Field(default=(Source(),), min_length=1)
     """What is looked at, in the network's order; `source: {...}` is short for one."""
 

@@ -14,6 +14,7 @@ from livestain.training.modes.base import StainTraining
 from livestain.training.modes.cycle import CycleTraining
 from livestain.training.modes.supervised import SupervisedTraining
 from livestain.training.ranks import Ranks
+from livestain.training.starting import weights_of_start
 
 if TYPE_CHECKING:
     from livestain.training.recipe import Recipe
@@ -37,11 +38,12 @@ def check_networks(recipe: Recipe) -> None:
 
     Raises
     ------
-    SettingsError
+    SettingsError, BundleError
         As `training_of`.
     """
     with torch.device("meta"):
-        _kind(recipe).build(recipe)
+        networks = _kind(recipe).build(recipe)
+    weights_of_start(recipe, networks["network"])
 
 
 def _kind(recipe: Recipe) -> type[StainTraining]:

@@ -15,6 +15,7 @@ from livestain.training.ema import update_average
 from livestain.training.extra import needs_train_extra
 from livestain.training.module import stain_module
 from livestain.training.schedule import Plateau, autocast_dtype, schedule_factor
+from livestain.training.starting import weights_of_start
 
 with needs_train_extra():
     from lightning.pytorch import LightningModule
@@ -83,6 +84,9 @@ class StainTraining(LightningModule):
             self.add_module(name, flat)
         self.names = tuple(networks)
         self.network: nn.Module
+        begun = weights_of_start(recipe, self.network)
+        if begun is not None:
+            self.network.load_state_dict(begun)
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.augment = Augment(recipe.augmentation, recipe.seed)
         self.plateau = Plateau(recipe.optimiser.plateau_patience)
