@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+import numpy as np
+
 from livestain.errors import DataError
 from livestain.training.pair import ChannelSpec, Pair, PairData, PairSpec
 from livestain.training.recordings.base import movie_name
@@ -16,7 +18,6 @@ from livestain.training.recordings.base import movie_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from livestain.training.reading import PairReader
@@ -184,7 +185,7 @@ class PairSet:
             if only == "source":
                 data = self.read(pair, slice(0, 1), only="source").source
             else:
-                first = self.present(pair).any(axis=0).tolist().index(True)
+                first = int(np.flatnonzero(self.present(pair).any(axis=0))[0])
                 data = self.read(pair, slice(first, first + 1), only="target").target
             self._shapes[key] = (int(data.shape[-2]), int(data.shape[-1]))
         return self._shapes[key]
@@ -198,7 +199,7 @@ class PairSet:
     def sha256(self) -> dict[str, str]:
         """Return a hash of the pixels and names of each movie, whatever file format they are in.
 
-        Of movies beyond 4 GiB evenly spaced pairs are hashed, and the hash says so: "… of every 3rd pair".
+        Of movies beyond 4 GiB evenly spaced pairs are hashed, and the hash says so: "… (1 in 3 pairs)".
         """
         return {movie.name: self._sha256(movie) for movie in self.movies}
 
@@ -218,5 +219,5 @@ class PairSet:
                     kind = "<f4" if counts.dtype.kind == "f" else "<u2"
                     digest.update(f"{pair.name} {counts.shape}\n".encode())
                     digest.update(counts.astype(kind).tobytes())
-        sample = f" of every {step}th pair" if step > 1 else ""
+        sample = f" (1 in {step} pairs)" if step > 1 else ""
         return digest.hexdigest() + sample

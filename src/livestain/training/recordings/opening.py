@@ -57,10 +57,12 @@ def find_recordings(data: Path, spec: PairSpec) -> list[Recording]:
             wanted = child.suffix.lower() in TIFF_SUFFIXES
         if wanted:
             recording = open_recording(child, spec)
-            found.append(recording)
             if isinstance(recording, TiffRecording):
+                if recording.one_plane:
+                    continue
                 # A set of files describes itself in each of them.
                 seen.update(recording.files)
+            found.append(recording)
     names = [recording.name for recording in found]
     for name in names:
         if names.count(name) > 1:

@@ -208,7 +208,9 @@ def _voxel(
         return None, None
     tags = file.pages.first.tags
     y, x = (
-        um_of(tags[name].value[1] / tags[name].value[0], told["unit"]) if name in tags else None
+        um_of(tags[name].value[1] / tags[name].value[0], told["unit"])
+        if name in tags and tags[name].value[0]
+        else None
         for name in ("YResolution", "XResolution")
     )
     return square_um(y, x, path), um_of(float(told.get("spacing", 0)), told["unit"])
@@ -302,6 +304,11 @@ class TiffRecording(Recording):
             )
             for name, series in zip(names, self._series, strict=True)
         )
+
+    @property
+    def one_plane(self) -> bool:
+        """Whether it is a mere picture, which can be no movie of several channels or time points."""
+        return sum(series.present.size for series in self._series) == 1
 
     def present(self, place: int, c: int) -> NDArray[np.bool_]:
         """Return which planes of a channel are there: bool, (n_t, n_z)."""
