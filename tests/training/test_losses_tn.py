@@ -108,6 +108,10 @@ def test_values_beyond_those_of_the_data_weigh_as_its_ends():
     how = TNSettings(scope="data", mean=0.0, std=1.0, minimum=-1.0, maximum=5.0)
     ends = weight(np.array([-9.0, -1.0, 5.0, 9.0]).reshape(1, 1, 2, 2), how)
     np.testing.assert_allclose(ends.ravel(), [0, 0, 1, 1])
+    # Also where M2 = 3 lies beyond the maximum.
+    how = TNSettings(scope="data", mean=0.0, std=1.0, minimum=-1.0, maximum=2.0, clamp=False)
+    ends = weight(np.array([-9.0, 1.0, 2.0, 9.0]).reshape(1, 1, 2, 2), how)
+    np.testing.assert_allclose(ends.ravel(), [0, 0.2, 0.45, 0.45])
 
 
 def test_statistics_of_the_data_are_needed_one_for_all_or_one_for_each():

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from livestain.training.losses.masked import masked_mean, plane_mean, prepare, stacked
 
 if TYPE_CHECKING:
-    from livestain.training.losses.settings import LossWeights
+    import torch
 
-__all__ = ["l1", "loss_terms", "mse", "one_minus_pearson", "pearson_by_plane"]
+__all__ = ["l1", "mse", "one_minus_pearson", "pearson_by_plane"]
 
 _TINY = 1e-8
 """Variance below which a plane counts as constant, in squared units of the target."""
@@ -75,27 +73,3 @@ def one_minus_pearson(
     if mask is not None and mask.ndim == 3:
         mask = (mask > 0).any(dim=2)
     return masked_mean(1 - by_plane, mask)
-
-
-_TERMS = {"mse": mse, "l1": l1, "pearson": one_minus_pearson}
-
-
-def loss_terms(
-    prediction: torch.Tensor, target: torch.Tensor, weights: LossWeights
-) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """Return the weighted sum and each term by itself, unweighted; terms of weight 0 are left out.
-
-    Parameters
-    ----------
-    prediction, target : tensor, (n, outputs, y, x)
-        Of any floating dtype; computed in float32 at least.
-    weights : LossWeights
-        From the recipe.
-    """
-    terms = {
-        name: term(prediction, target)
-        for name, term in _TERMS.items()
-        if getattr(weights, name) > 0
-    }
-    total = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()
-    return total, terms
