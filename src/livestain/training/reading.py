@@ -202,7 +202,7 @@ def _mix(planes: dict[int, NDArray[Any]], parts: list[tuple[int, float]]) -> NDA
 def _stack(rows: Sequence[Sequence[NDArray[Any] | None]], shape: tuple[int, ...]) -> NDArray[Any]:
     """Stack planes, (rows, planes, y, x), with zeros where there is none."""
     planes = [plane for row in rows for plane in row if plane is not None]
-    dtype = np.result_type(*planes) if planes else np.dtype(np.uint16)
+    dtype = np.result_type(*{plane.dtype for plane in planes}) if planes else np.dtype(np.uint16)
     stacked = np.zeros((len(rows), *shape), dtype=dtype)
     for i, row in enumerate(rows):
         for k, plane in enumerate(row):
