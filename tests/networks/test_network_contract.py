@@ -91,7 +91,7 @@ def test_a_few_training_steps_lower_the_loss(name):
 
 
 @EVERY
-def test_bf16_autocast_gives_about_the_same_and_finite_gradients(name):
+def test_bf16_gives_about_the_same_and_finite_gradients(name):
     network = small(name).eval()
     x = planes(network)
     exact = network(x).detach()
@@ -100,6 +100,11 @@ def test_bf16_autocast_gives_about_the_same_and_finite_gradients(name):
     assert (rough.float() - exact).std() < 0.05 * exact.std()
     rough.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    # The live path converts the weights too.
+    with torch.inference_mode():
+        converted = network.bfloat16()(x.bfloat16())
+    assert converted.dtype == torch.bfloat16
+    assert (converted.float() - exact).std() < 0.05 * exact.std()
 
 
 @EVERY
