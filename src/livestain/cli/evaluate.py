@@ -57,6 +57,18 @@ def evaluate(
             "flicker; with commas between. All if left out.",
         ),
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="SIDE",
+            help="Score this side of the training's split alone: train, validation or test.",
+        ),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="RUN", help="The training's folder, which has the split."),
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option(
@@ -100,6 +112,8 @@ def evaluate(
             device=device,
             pixel_size_um=pixel_size,
             metrics=metrics.split(",") if metrics is not None else None,
+            split=split,
+            run=run,
             page=page,
             csv=csv,
             overwrite=overwrite,

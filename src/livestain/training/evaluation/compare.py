@@ -47,6 +47,8 @@ class Request:
         Of the window's planes, the one that the prediction is of; None where it is of all of them.
     trained_on : set of str
         Movies that the bundle was trained on or chosen by, as its recipe says.
+    recipe : Recipe or None
+        That travels with the bundle.
     """
 
     spec: PairSpec
@@ -54,6 +56,7 @@ class Request:
     output: OutputChannel
     own_plane: int | None
     trained_on: frozenset[str]
+    recipe: Recipe | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def what_to_compare(
         output=description.outputs[place],
         own_plane=None if stacks else given.window.own_plane,
         trained_on=_seen_by(recipe) if recipe is not None else frozenset(),
+        recipe=recipe,
     )
 
 

@@ -21,6 +21,7 @@ from livestain.training.evaluation.results import (
 )
 from livestain.training.evaluation.scores import choose_metrics
 from livestain.training.evaluation.segmentation import Segmentation
+from livestain.training.evaluation.sides import choose_side
 from livestain.training.evaluation.table import check_place, csv_text, write_whole
 from livestain.training.find import find_pairs
 
@@ -43,6 +44,8 @@ def evaluate_bundle(
     output: str | None = None,
     metrics: Iterable[str] | None = None,
     segmentation: Segmentation | None = None,
+    split: str | None = None,
+    run: Path | str | None = None,
     device: str = "auto",
     pixel_size_um: float | None = None,
     csv: Path | str | None = None,
@@ -68,6 +71,10 @@ def evaluate_bundle(
         always among them.
     segmentation : Segmentation, optional
         How mitochondria are cut out of prediction and target.
+    split : {"train", "validation", "test"}, optional
+        That part alone of what the model was trained on and what was held back.
+    run : Path or str, optional
+        The training's folder, which says what the parts are; the bundle says it where it is by movie.
     device : str
         "auto", "cpu", "cuda" or "cuda:N".
     pixel_size_um : float, optional
@@ -88,8 +95,8 @@ def evaluate_bundle(
     BundleError
         If the bundle is damaged, or does not take that pixel size.
     SettingsError
-        If the bundle has no such output, there is no such metric, the pixel size is not greater than 0, or
-        a file to write is there already.
+        If the bundle has no such output, there is no such metric or split, the pixel size is not greater
+        than 0, or a file to write is there already.
     """
     if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
         raise SettingsError(
@@ -107,6 +114,8 @@ def evaluate_bundle(
         Stainer(bundle, device=device, pixel_size_um=pixel_size_um) as stainer,
     ):
         pairs = found.select(movies)
+        if split is not None:
+            pairs = choose_side(pairs, split, run=run, recipe=request.recipe)
         comparer = Comparer(pairs, stainer, request, chosen_metrics, segmentation)
         done = 0
         for movie in pairs.movies:
@@ -114,7 +123,7 @@ def evaluate_bundle(
                 done += 1
                 if progress is not None:
                     progress(done, len(pairs.pairs))
-        evaluation = _evaluation(bundle, request, comparer, stainer, pairs.sha256())
+        evaluation = _evaluation(bundle, request, comparer, stainer, pairs.sha256(), split)
         if csv is not None:
             write_whole(csv, csv_text(evaluation))
         if page is not None:
@@ -128,6 +137,7 @@ def _evaluation(
     comparer: Comparer,
     stainer: Stainer,
     data_sha256: dict[str, str],
+    split: str | None,
 ) -> Evaluation:
     resampled, tables, by_movie = [], [], {}
     images: list[ImageScores] = comparer.images
@@ -163,6 +173,7 @@ def _evaluation(
         pixel_size_um=request.spec.pixel_size_um,
         segmentation=comparer.segmentation.words(),
         data_sha256=data_sha256,
+        split=split,
         shuffled_other_frames=comparer.other_frames,
         by_metric=metric_scores(images, names, comparer.metrics),
         stacks=metric_scores(comparer.stacks, names, comparer.stack_metrics),
