@@ -11,10 +11,10 @@ from training_cases import make_movie, make_pair, write_image
 
 from livestain.errors import DataError
 from livestain.planes import PlaneIndex
-from livestain.store import ChannelPlan, PlannedBlock, StorePlan, create_store
+from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, create_store
+from livestain.training.checks import run_checks
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
-from livestain.training.survey import survey
 
 
 def spec_of(recipe):
@@ -98,6 +98,49 @@ def test_stores_serve_z_windows(tmp_path, recipe_of):
     with find_pairs(tmp_path / "run.ome.zarr", spec_of(recipe)) as found:
         expected = [written[PlaneIndex(0, 0, 0, z)] for z in range(3)]
         np.testing.assert_array_equal(found.read(found.pairs[0]).source[0], np.stack(expected))
+
+
+def test_predictions_are_never_learnt_from(tmp_path, spec):
+    """A live run without fluorescence has a mitochondria channel all the same: our own."""
+    full = (PlannedBlock(t=range(2), z=(0,)),)
+    virtual = VirtualPlan(
+        source="Brightfield",
+        scale=0.001,
+        offset=-20.0,
+        unit="sd",
+        bundle="b",
+        bundle_sha256="0" * 64,
+        output="m",
+    )
+    plan = StorePlan(
+        n_t=2,
+        n_z=1,
+        height=64,
+        width=64,
+        pixel_size_um=0.1,
+        channels=(
+            ChannelPlan(name="Brightfield", kind="raw", planned=full),
+            ChannelPlan(name="Mitochondria", kind="virtual", planned=full, virtual=virtual),
+        ),
+    )
+    with create_store(tmp_path / "run.ome.zarr", plan) as store:
+        for index in plan.planned_indices(0):
+            store.write(index, make_pair(0, dtype=np.uint16)[0]).result(timeout=20)
+            store.write_virtual(index.at(c=1), make_pair(0, dtype=np.uint16)[1] / 1e4)
+    with pytest.raises(DataError, match=r"no raw channel 'mitochondria'; it has: Brightfield\."):
+        find_pairs(tmp_path, spec)
+
+
+def test_large_movies_are_hashed_in_part_and_say_so(data, spec, monkeypatch):
+    whole = find_pairs(data, spec).sha256()
+    monkeypatch.setattr("livestain.training.pairs._HASH_BYTES", 2 * 2 * 64 * 64)
+    part = find_pairs(data, spec).sha256()
+    assert part["a"].endswith(" (1 in 2 pairs)")
+    assert part["a"][:64] != whole["a"]
+    write_image(data / "movie-a" / "mitochondria" / "t001_z000_1.png", make_pair(9)[1])
+    assert find_pairs(data, spec).sha256()["a"] == part["a"]  # the second pair is not in it
+    write_image(data / "movie-a" / "mitochondria" / "t002_z000_2.png", make_pair(9)[1])
+    assert find_pairs(data, spec).sha256()["a"] != part["a"]
 
 
 def test_movies_hash_by_pixels_not_by_file_format(tmp_path, spec):
@@ -219,7 +262,7 @@ def test_bad_input_is_told_in_one_sentence(data, recipe_of, spoil, words):
     spoil(data)
     recipe = recipe_of()
     with pytest.raises(DataError) as caught:
-        survey(find_pairs(data, spec_of(recipe)), crop=recipe.crop)
+        run_checks(find_pairs(data, spec_of(recipe)), recipe)
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)

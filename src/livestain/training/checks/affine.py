@@ -92,8 +92,6 @@ def fit_affine(parts: Sequence[LocalShift], shape: tuple[int, int]) -> Affine | 
     Affine, optional
         None with fewer than six parts, or if they lie on a line.
     """
-    from scipy.optimize import least_squares
-
     if len(parts) < _LEAST:
         return None
     table = np.array(parts, dtype=float)
@@ -101,6 +99,8 @@ def fit_affine(parts: Sequence[LocalShift], shape: tuple[int, int]) -> Affine | 
     terms = np.column_stack([np.ones(len(table)), table[:, :2] / unit])
     if np.linalg.matrix_rank(terms, tol=1e-3 * len(table)) < 3:
         return None
+    from scipy.optimize import least_squares
+
     moved = table[:, 2:4]
     weight = np.sqrt(table[:, 4] / table[:, 4].mean())
 

@@ -16,10 +16,12 @@ import numpy as np
 from livestain.training.checks.affine import Affine, LocalShift, fit_affine
 from livestain.training.checks.structure import (
     LOOKS,
+    SIGMAS_PX,
     Peak,
     find_peak,
     ridges,
     spectrum,
+    summit,
     surface,
     tile_places,
 )
@@ -56,7 +58,7 @@ _PARTNER = 0.5
 _RELIEF_PX = 12.0
 """... and no further than this from it: light from the side gives each body a bright and a dark flank."""
 
-_LOCAL_PX = 8.0
+_LOCAL_PX = 8
 """How far from the movie's displacement those of its tiles are sought, in pixels."""
 
 _LOCAL_Z = 5.0
@@ -235,22 +237,19 @@ class Registrar:
         found = np.zeros(
             (len(self._offsets), len(LOOKS), 2 * self._far + 1, 2 * self._far + 1), np.float32
         )
-        # The target's own ridges are bright: a label shines.
-        labels = {
-            look.sigma_px: spectrum(ridges(shown, look))
-            for look in LOOKS
-            if look.polarity == "bright"
-        }
-        for n, look in enumerate(LOOKS):
-            source_spectra = spectrum(ridges(seen, look))
-            label = labels[look.sigma_px]
+        # Both polarities of the source; of the target the bright ridges, for a label shines.
+        for sigma in SIGMAS_PX:
+            source_spectra = spectrum(ridges(seen, sigma))
+            label = spectrum(ridges(shown, sigma)[0])
+            looks = [n for n, look in enumerate(LOOKS) if look.sigma_px == sigma]
             for i, offset in enumerate(self._offsets):
                 both = [(k, z + offset) for k, z in enumerate(own) if 0 <= z + offset < len(seen)]
-                if both:
-                    cross = np.zeros_like(label[0])
-                    for k, z in both:
-                        cross += label[k] * np.conj(source_spectra[z]) / len(both)
-                    found[i, n] = surface(cross, self._side, self._far)
+                if not both:
+                    continue
+                cross = np.zeros_like(source_spectra[:, 0])
+                for k, z in both:
+                    cross += label[k] * np.conj(source_spectra[:, z]) / len(both)
+                found[i, looks] = surface(cross, self._side, self._far)
         return found
 
     def result(self) -> Registration:
@@ -321,10 +320,11 @@ class Registrar:
         weights = self._drawn()
         found = []
         for (i, n), peak in chosen:
-            surfaces = np.tensordot(weights, by_pair[:, i, n], axes=1)
-            near = (peak.dy, peak.dx)
-            tops = [find_peak(each, near=near, within=_LOCAL_PX) for each in surfaces]
-            found.append([(top.dy, top.dx) for top in tops])
+            first = [max(round(d) + self._far - _LOCAL_PX, 0) for d in (peak.dy, peak.dx)]
+            last = [round(d) + self._far + _LOCAL_PX + 1 for d in (peak.dy, peak.dx)]
+            near = by_pair[:, i, n, first[0] : last[0], first[1] : last[1]]
+            tops = [summit(each) for each in np.tensordot(weights, near, axes=1)]
+            found.append(np.array(tops) + np.array(first) - self._far)
         return np.asarray(np.mean(found, axis=0))
 
     def _in_z(

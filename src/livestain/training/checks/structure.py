@@ -27,6 +27,7 @@ __all__ = [
     "find_peak",
     "ridges",
     "spectrum",
+    "summit",
     "surface",
     "tile_places",
 ]
@@ -38,6 +39,9 @@ SIGMAS_PX = (1.5, 3.0)
 
 _CLIP = 3.0
 """Ridges of more standard deviations count as this many: a piece of dirt does not outvote the cell."""
+
+_SURROUNDINGS = 28
+"""Side of a ridge's surroundings, in its widths."""
 
 _OTHER_PEAK_PX = 8.0
 """From here on, another peak is another displacement, and not the flank of the highest."""
@@ -78,44 +82,45 @@ class Peak(NamedTuple):
     ratio: float
 
 
-def ridges(planes: NDArray[np.float32], look: Look) -> NDArray[np.float32]:
+def ridges(planes: NDArray[np.float32], sigma_px: float) -> NDArray[np.float32]:
     """Return how much each pixel lies on a ridge: the larger principal curvature of the blurred plane.
 
     Parameters
     ----------
     planes : array of float32, (planes, y, x)
         Counts.
-    look : Look
-        Which ridges.
+    sigma_px : float
+        Width of the ridges, in pixels.
 
     Returns
     -------
-    array of float32, (planes, y, x)
-        Ridges above their surroundings; mean 0 in each plane, standard deviation 1 over all planes, so that
-        in a stack the sharp planes weigh most. Zeros where there is no ridge at all.
+    array of float32, (2, planes, y, x)
+        Of bright and of dark ridges, above their surroundings; mean 0 in each plane, standard deviation 1
+        over all planes, so that in a stack the sharp planes weigh most. Zeros where there is no ridge at all.
 
     Notes
     -----
     After Lindeberg, "Edge detection and ridge detection with automatic scale selection",
     Int. J. Comput. Vision 30:117 (1998), at fixed widths.
     """
-    from scipy.ndimage import gaussian_filter
+    from scipy.ndimage import gaussian_filter, uniform_filter
 
-    sigma = look.sigma_px
-    sign = -1.0 if look.polarity == "bright" else 1.0
-    found = np.empty(planes.shape, np.float32)
+    found = np.empty((2, *planes.shape), np.float32)
+    around = round(_SURROUNDINGS * sigma_px)
     for k, plane in enumerate(planes):
         yy, xx, xy = (
-            sign * gaussian_filter(plane, sigma, order=order) for order in ((2, 0), (0, 2), (1, 1))
+            gaussian_filter(plane, sigma_px, order=order, truncate=3.0)
+            for order in ((2, 0), (0, 2), (1, 1))
         )
-        found[k] = np.maximum((yy + xx) / 2 + np.sqrt(((yy - xx) / 2) ** 2 + xy**2), 0)
-        found[k] -= gaussian_filter(found[k], 8 * sigma)
-    spread = float(found.std())
-    if spread <= 0:
-        return np.zeros_like(found)
-    found = np.clip(found / np.float32(spread), -_CLIP, _CLIP)
-    found -= found.mean(axis=(1, 2), keepdims=True)
-    return np.asarray(found, np.float32)
+        mean, spread = (yy + xx) / 2, np.sqrt(((yy - xx) / 2) ** 2 + xy**2)
+        for n, curvature in enumerate((spread - mean, spread + mean)):
+            np.maximum(curvature, 0, out=found[n, k])
+            found[n, k] -= uniform_filter(found[n, k], around)
+    deviation = found.std(axis=(1, 2, 3), keepdims=True)
+    found /= np.maximum(deviation, 1e-20)
+    np.clip(found, -_CLIP, _CLIP, out=found)
+    found -= found.mean(axis=(2, 3), keepdims=True)
+    return np.where(deviation > 0, found, np.float32(0))
 
 
 @cache
@@ -187,11 +192,6 @@ def find_peak(
         From `surface`, or the mean of several.
     near, within : (float, float) and float
         Look no further than so many pixels from this displacement; everywhere where left out.
-
-    Notes
-    -----
-    The part of a pixel is the top of the paraboloid through the 5 x 5 points around the highest one, by
-    least squares; ridges of 1.5 pixels and more make peaks that are smooth at this scale.
     """
     far = correlation.shape[0] // 2
     y, x = np.mgrid[-far : far + 1, -far : far + 1]
@@ -210,33 +210,53 @@ def find_peak(
         return Peak(0.0, 0.0, 0.0, 0.0, 1.0)
     elsewhere = np.hypot(y - y[row, column], x - x[row, column]) > _OTHER_PEAK_PX
     second = float(correlation[elsewhere].max()) - middle if elsewhere.any() else 0.0
-    dy, dx = _top(correlation, int(row), int(column))
+    place = summit(looked)
     return Peak(
-        dy=float(y[row, column]) + dy,
-        dx=float(x[row, column]) + dx,
+        dy=place[0] - far,
+        dx=place[1] - far,
         height=top + middle,
         z=top / spread,
         ratio=top / second if second > 0 else math.inf,
     )
 
 
-def _top(correlation: NDArray[np.floating], row: int, column: int) -> tuple[float, float]:
-    """Return where a paraboloid around a point is highest, relative to it, at most a pixel away."""
-    size = correlation.shape[0]
-    half = min(2, row, column, size - 1 - row, size - 1 - column)
+def summit(correlation: NDArray[np.floating]) -> tuple[float, float]:
+    """Return the place (row, column) of the highest value, to a part of a pixel.
+
+    Parameters
+    ----------
+    correlation : array of float, (rows, columns)
+
+    Notes
+    -----
+    The top of the paraboloid through the 5 x 5 points around the highest one, by least squares; ridges of
+    1.5 pixels and more make peaks that are smooth at this scale.
+    """
+    row, column = (int(i) for i in np.unravel_index(int(np.argmax(correlation)), correlation.shape))
+    half = min(
+        2, row, column, *(n - 1 - i for n, i in zip(correlation.shape, (row, column), strict=True))
+    )
     if half < 1:
-        return 0.0, 0.0
-    y, x = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1).astype(float)
-    values = correlation[row - half : row + half + 1, column - half : column + half + 1].ravel()
-    terms = np.stack([np.ones_like(y), y, x, y * y, x * x, x * y], axis=1)
-    (_, by, bx, cyy, cxx, cxy), *_ = np.linalg.lstsq(terms, values.astype(float), rcond=None)
-    hessian = np.array([[2 * cyy, cxy], [cxy, 2 * cxx]])
-    if np.linalg.eigvalsh(hessian)[1] >= 0:
-        return 0.0, 0.0  # not a top: a saddle, or a plateau
-    dy, dx = np.linalg.solve(hessian, (-by, -bx))
+        return float(row), float(column)
+    values = correlation[row - half : row + half + 1, column - half : column + half + 1]
+    if not np.isfinite(values).all():
+        return float(row), float(column)  # at the border of where was looked
+    _, by, bx, cyy, cxx, cxy = _paraboloid(half) @ values.ravel().astype(float)
+    determinant = 4 * cyy * cxx - cxy**2
+    if cyy >= 0 or determinant <= 0:
+        return float(row), float(column)  # not a top: a saddle, or a plateau
+    dy = (cxy * bx - 2 * cxx * by) / determinant
+    dx = (cxy * by - 2 * cyy * bx) / determinant
     if max(abs(dy), abs(dx)) > 1:
-        return 0.0, 0.0
-    return float(dy), float(dx)
+        return float(row), float(column)
+    return row + float(dy), column + float(dx)
+
+
+@cache
+def _paraboloid(half: int) -> NDArray[np.float64]:
+    """Return what takes values on a grid to 1, y, x, y^2, x^2 and xy of their least-squares fit."""
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1).astype(float)
+    return np.linalg.pinv(np.stack([np.ones_like(y), y, x, y * y, x * x, x * y], axis=1))
 
 
 def tile_places(shape: Sequence[int], side: int, most: int) -> tuple[tuple[int, int], ...]:
