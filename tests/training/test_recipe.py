@@ -7,9 +7,10 @@ import torch
 
 from livestain.errors import SettingsError
 from livestain.networks import build_network
-from livestain.training.module import build_from_recipe, schedule_factor
+from livestain.training.module import build_from_recipe
 from livestain.training.parts import Optimiser, Source
 from livestain.training.recipe import Recipe, find_recipe, recipe_names
+from livestain.training.schedule import schedule_factor
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -117,6 +117,7 @@ def train(
     # The heavy packages only now that the recipe is known to be right.
     import torch
 
+    from livestain.training.ranks import Ranks
     from livestain.training.run_folder import StoppedError
     from livestain.training.trainer import train as run_training
 
@@ -128,7 +129,8 @@ def train(
         # It ran, and what it wrote can be gone on with: not the code of an input that cannot work.
         typer.echo(f"livestain: {error}", err=True)
         raise typer.Exit(EXIT_MISSING) from error
-    typer.echo(f"Trained: {out}. Now: livestain export {out} --out BUNDLE")
+    if Ranks.of_environment().first:
+        typer.echo(f"Trained: {out}. Now: livestain export {out} --out BUNDLE")
 
 
 def _list() -> None:

@@ -28,7 +28,8 @@ __all__ = ["Bar", "new_progress"]
 
 
 def new_progress() -> Progress:
-    """Return a progress display on standard error; its tasks have a field `note`."""
+    """Return a progress display on standard error, if that is a terminal; its tasks have a field `note`."""
+    console = Console(stderr=True)
     return Progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -36,7 +37,8 @@ def new_progress() -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=console,
+        disable=not console.is_terminal,
     )
 
 

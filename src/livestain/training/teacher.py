@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.bundle import find_bundle
+from livestain.bundle.fit import check_pixel_size
 from livestain.errors import SettingsError
 from livestain.inference import Stainer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from livestain.training.pairs import Pair, PairSet
     from livestain.training.recipe import Recipe
 
-__all__ = ["TeacherPredictions", "predict_with_teacher"]
+__all__ = ["TeacherPredictions", "check_teacher", "predict_with_teacher"]
 
 
 class TeacherPredictions:
@@ -82,11 +83,10 @@ def predict_with_teacher(
     """
     assert recipe.loss.teacher is not None  # noqa: S101 - asked for where the loss distils
     bundle = find_bundle(recipe.loss.teacher)
-    chosen = _outputs(recipe, bundle)
+    chosen, planes_of = _outputs(recipe, bundle), _planes(recipe, bundle)
     predictions = TeacherPredictions(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with Stainer(bundle, device=device, pixel_size_um=recipe.pixel_size_um) as stainer:
-        planes_of = _planes(recipe, bundle)
         for number, pair in enumerate(pairs.pairs, start=1):
             file = predictions.file(pair)
             if not file.is_file():
@@ -106,6 +106,21 @@ def predict_with_teacher(
             if tick is not None:
                 tick(number, len(pairs.pairs))
     return predictions
+
+
+def check_teacher(recipe: Recipe) -> None:
+    """Refuse a teacher that cannot teach what the recipe trains, before anything is read or written.
+
+    Raises
+    ------
+    BundleError, SettingsError
+        As `predict_with_teacher`.
+    """
+    if recipe.loss.teacher is not None:
+        bundle = find_bundle(recipe.loss.teacher)
+        check_pixel_size(bundle.description, recipe.pixel_size_um)
+        _outputs(recipe, bundle)
+        _planes(recipe, bundle)
 
 
 def _outputs(recipe: Recipe, bundle: Bundle) -> list[int]:

@@ -35,6 +35,7 @@ from livestain.training.run_folder import (
 from livestain.training.sampling import Crops, WholePairs
 from livestain.training.schedule import autocast_dtype
 from livestain.training.selection import Chosen
+from livestain.training.teacher import check_teacher
 from livestain.training.watching import Watch
 
 with needs_train_extra():
@@ -106,6 +107,7 @@ def train(
     autocast_dtype(recipe, where)
     check_networks(recipe)
     check_loss(recipe)
+    check_teacher(recipe)
     with joined(where) as ranks:
         ranks.share(recipe.batch_size)
         if ranks.first:
