@@ -122,11 +122,14 @@ class _Residual(nn.Module):
             CONV[dims](after, after, 3, padding=1, bias=False),
         )
         changes = stride > 1 or before != after
-        self.shortcut = CONV[dims](before, after, 1, stride=stride, bias=False) if changes else None
+        self.shortcut = CONV[dims](before, after, 1, bias=False) if changes else None
+        # The stride is taken by slicing: in torch 2.13 on CPUs, the backward pass of a strided 1-pixel
+        # convolution of a few channels-last feature maps writes beyond its memory.
+        self.kept = (..., *[slice(None, None, stride)] * dims)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         active = self.before(x)
-        kept = x if self.shortcut is None else self.shortcut(active)
+        kept = x if self.shortcut is None else self.shortcut(active[self.kept])
         result: torch.Tensor = kept + self.body(active)
         return result
 

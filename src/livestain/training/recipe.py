@@ -153,7 +153,7 @@ class Recipe(Settings):
         """Read a recipe; with `base: NAME` it is a variant, and tells only what differs.
 
         The base is a recipe of ours, by name, or a file, relative to the variant's. Mappings are merged key
-        by key; everything else, lists included, takes the place of the base's.
+        by key; everything else, lists and networks of another name included, takes the place of the base's.
 
         Raises
         ------
@@ -269,6 +269,8 @@ def _with_base(path: Path, seen: tuple[Path, ...]) -> Any:
 def _merged(base: Any, over: Any) -> Any:
     if not (isinstance(base, dict) and isinstance(over, dict)):
         return over
+    if "name" in over and "kwargs" in base and over["name"] != base.get("name"):
+        return over  # another network: the arguments of the base's are not its own
     # One source has two spellings; the variant's wins, whichever it is.
     gone = {"source", "sources"} if {"source", "sources"} & set(over) else set()
     kept = {key: value for key, value in base.items() if key not in gone}
