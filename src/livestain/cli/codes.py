@@ -8,7 +8,7 @@ EXIT_DONE = 0
 """All done; what a lag policy skipped is done."""
 
 EXIT_MISSING = 1
-"""It ran, but planes are missing."""
+"""It ran, but planes are missing; or a training had to stop before its end, and can be resumed."""
 
 EXIT_BAD_INPUT = 2
 """The input cannot work; nothing was touched."""
