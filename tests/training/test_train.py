@@ -18,7 +18,7 @@ from livestain.planes import PlaneIndex
 from livestain.training import evaluate_bundle, export_run, find_pairs, train
 from livestain.training.ema import update_average
 from livestain.training.extra import needs_train_extra
-from livestain.training.module import StainTraining
+from livestain.training.modes import StainTraining, training_of
 from livestain.training.pairs import PairSpec
 from livestain.training.run_folder import CHECKPOINT, read_run
 
@@ -55,7 +55,7 @@ def test_learns_exports_and_stains_as_its_own_validation(trained, data, tmp_path
     bundle = export_run(trained, tmp_path / "bundle", onnx=False)
     run = read_run(trained)
     assert run.recipe.movies == ("a", "b")
-    module = StainTraining(run.recipe)
+    module = training_of(run.recipe)
     module.average.load_state_dict(run.weights())
     validation = module.stain_module()
     spec = PairSpec.of_recipe(run.recipe)
@@ -65,7 +65,7 @@ def test_learns_exports_and_stains_as_its_own_validation(trained, data, tmp_path
         torch.inference_mode(),
     ):
         for pair in pairs.select(["a"]).pairs:
-            source, _ = pairs.read(pair)
+            (source,) = pairs.read(pair).source
             expected = validation(torch.from_numpy(source.astype(np.float32))[None])[0].numpy()
             difference = np.abs(stainer.stain(source) - expected).max()
             assert difference <= 1e-5 * expected.std()
@@ -107,7 +107,7 @@ def test_a_killed_run_resumes_to_the_same_weights(data, recipe_of, tmp_path, mon
     real = StainTraining.training_step
 
     def dies(self, batch, batch_idx):
-        if self.global_step == 13:
+        if self.done == 13:
             raise RuntimeError("the power is gone")
         return real(self, batch, batch_idx)
 
@@ -242,7 +242,7 @@ def test_an_interrupted_run_is_told_as_one_and_resumes(data, recipe_of, tmp_path
     real = StainTraining.training_step
 
     def interrupted(self, batch, batch_idx):
-        if self.global_step == 5:
+        if self.done == 5:
             raise KeyboardInterrupt
         return real(self, batch, batch_idx)
 
