@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from livestain.bundle.fit import check_pixel_size, check_z_step
 from livestain.bundle.parity import relative_difference
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from livestain.bundle.module import StainModule
     from livestain.inference.backends import Predict
 
 __all__ = ["Stainer"]
@@ -32,6 +34,14 @@ likewise of z-steps."""
 
 _WARM_DEPTH = 16
 """Planes of a stack whose depth nobody knows yet."""
+
+
+class _Weightless(nn.Module):
+    """What a network says of the sizes it takes, without its weights."""
+
+    def __init__(self, module: StainModule) -> None:
+        super().__init__()
+        self.dims, self.divisor, self.divisor_z = module.dims, module.divisor, module.divisor_z
 
 
 class Stainer:
@@ -123,7 +133,7 @@ class Stainer:
             self._module = self.bundle.load_module()
             self._predict: Predict | None
             self._predict, self.backend, self.difference = self._choose(first)
-            self._module.to("meta")  # the backend has the weights; here they would lie idle
+            self._module.network = _Weightless(self._module)  # the backend has the weights
         except BaseException:
             self.close()
             raise
