@@ -4,8 +4,8 @@
 
 Movies of h9c2-omp25 as published; the same with their targets shifted by known amounts; sources of a movie
 with targets of another, which have nothing in common, so that every displacement that is told is
-false; planes blurred on purpose; and simulated stacks, whose brightfield is focused 0.5 um off their fluorescence by
-construction. Results go to benchmarks/results/registration.json.
+false; planes blurred on purpose; and simulated stacks, whose brightfield is focused 0.5 um off their
+fluorescence by construction. Results go to benchmarks/results/registration.json.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def test_findings_are_told(livestain, tmp_path, data, how):
         assert "lies 6.0 px down" in ended.err
 
 
-def test_words(livestain, tmp_path, data):
+def test_words(livestain, tmp_path, data, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # so that the table is not wrapped
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE + "checks: {tolerance_um: 1.0}\n")
     ended = livestain("check-data", recipe, "--data", data, "--movies", "a")

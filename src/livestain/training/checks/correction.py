@@ -77,7 +77,7 @@ class Correction:
     @property
     def moves(self) -> bool:
         """Whether anything moves within the plane."""
-        return (self.dy, self.dx) != (0.0, 0.0) or np.any(self.stretch) == np.True_
+        return (self.dy, self.dx) != (0.0, 0.0) or bool(np.any(self.stretch))
 
     def margins(self, shape: tuple[int, int]) -> Margins:
         """Return the borders for which the target has no pixels.
