@@ -1,42 +1,71 @@
-"""Order, crops and augmentation: the same seed gives the same, whatever loads it."""
+"""Order and crops: the same seed gives the same, whatever loads it; crops are normalised as whole planes."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import recording_cases as cases
 import torch
+from skimage.filters import threshold_otsu
 from torch.utils.data import DataLoader
+from training_cases import make_movie, write_image
 
+from livestain.bundle.module import StainModule
 from livestain.bundle.normalisation import Normalise
-from livestain.training.augment import Augment
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
-from livestain.training.parts import Augmentation
-from livestain.training.sampling import Crops, normalise_pair
-from livestain.training.trainer import _Order
+from livestain.training.sampling import Crops, WholePairs
 
 
 def crops_of(data, recipe, movies=None):
     return Crops(find_pairs(data, PairSpec.of_recipe(recipe)).select(movies), recipe)
 
 
+def same(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def where(small, large):
+    """Return how often an image (y, x) occurs in another."""
+    windows = large.unfold(0, small.shape[0], 1).unfold(1, small.shape[1], 1)
+    return int(torch.isclose(windows, small, atol=1e-4).all(dim=(2, 3)).sum())
+
+
+def target_of(recipe_of, channel="mitochondria", **changes):
+    target = recipe_of().targets[0].model_dump() | {"channel": channel} | changes
+    target["output"] = {**target["output"], "name": channel}
+    return target
+
+
+# -- order ------------------------------------------------------------------------------------------
+
+
 def test_samples_are_a_function_of_seed_and_number(data, recipe_of):
     one, two = (crops_of(data, recipe_of()) for _ in range(2))
     for n in (5, 3, 11):
-        assert all(torch.equal(a, b) for a, b in zip(one[n], two[n], strict=True))
+        assert same(one[n], two[n])
     other = crops_of(data, recipe_of(seed=1))
     assert any(one.choose(n)[0] != other.choose(n)[0] for n in range(8))
 
 
-def test_loader_processes_change_nothing(data, recipe_of):
-    crops = crops_of(data, recipe_of())
-    alone, helped = (
-        list(DataLoader(crops, batch_size=4, sampler=_Order(0, 8), num_workers=workers))
-        for workers in (0, 2)
+def test_loader_processes_change_nothing(tmp_path, recipe_of):
+    make_movie(tmp_path, "pngs", n=2)
+    cases.write_ome_tiff(tmp_path / "tiff.ome.tif", cases.volume(shape=(2, 3, 1, 64, 64)))
+    cases.write_zarr(tmp_path / "foreign.zarr", cases.volume(shape=(2, 3, 1, 64, 64)))
+    crops = crops_of(tmp_path, recipe_of())
+    with crops._pairs:
+        compare_with_helpers(crops)
+
+
+def compare_with_helpers(crops):
+    alone = [crops[n] for n in range(8)]  # and so its files are open when it is sent
+    helped = DataLoader(
+        crops, batch_size=2, sampler=range(8), num_workers=2, multiprocessing_context="spawn"
     )
-    for a, b in zip(alone, helped, strict=True):
-        assert torch.equal(a[0], b[0])
-        assert torch.equal(a[1], b[1])
+    for number, batch in enumerate(helped):
+        for key in ("source", "target", "mask"):
+            expected = torch.stack([alone[n][key] for n in (2 * number, 2 * number + 1)])
+            assert torch.equal(batch[key], expected)
 
 
 def test_a_movie_left_out_is_never_drawn(data, recipe_of):
@@ -45,77 +74,214 @@ def test_a_movie_left_out_is_never_drawn(data, recipe_of):
 
 
 def test_balance(data, recipe_of):
-    from training_cases import make_movie
-
     make_movie(data, "d", n=12, seed=4)
-    drawn = {
-        balance: sum(
-            crops_of(data, recipe_of(balance=balance)).choose(n)[0].movie == "d" for n in range(400)
-        )
-        for balance in ("movie", "pair")
-    }
+    drawn = {}
+    for balance in ("movie", "pair"):
+        crops = crops_of(data, recipe_of(balance=balance))
+        drawn[balance] = sum(crops.choose(n)[0].movie == "d" for n in range(400))
     assert drawn["movie"] == pytest.approx(100, abs=30)
     assert drawn["pair"] == pytest.approx(200, abs=40)
 
 
-def test_whole_planes_are_normalised_and_then_cropped(data, recipe_of):
-    recipe = recipe_of(crop=64)
-    source, target = crops_of(data, recipe)[0]
-    for plane in (source, target):
-        assert plane.mean().item() == pytest.approx(0, abs=1e-5)
-        assert plane.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    small, _ = crops_of(data, recipe_of())[0]
-    windows = source[0].unfold(0, 32, 1).unfold(1, 32, 1)
-    assert (windows == small[0]).all(dim=(2, 3)).any()
+# -- crops ------------------------------------------------------------------------------------------
 
 
-def test_targets_may_keep_their_counts(recipe_of):
-    target = recipe_of().targets[0].model_copy(update={"normalisation": "none"})
-    counts = np.arange(64, dtype=np.uint16).reshape(1, 8, 8)
+@pytest.mark.parametrize("kind", ["frame", "frozen"])
+@pytest.mark.parametrize("scope", ["plane", "window"])
+def test_crops_are_parts_of_normalised_whole_planes(tmp_path, recipe_of, kind, scope):
+    """The oracle is the module that runs live, given whole planes; and numpy for the target."""
+    pixels = cases.volume(shape=(1, 3, 4, 40, 48))
+    cases.write_zarr(tmp_path / "a.zarr", pixels)
+    settings = {"kind": kind, "scope": scope}
+    if kind == "frozen":
+        settings |= {"mean": 30000.0, "std": 9000.0}
+    recipe = recipe_of(
+        sources=[{"channel": "brightfield"}, {"channel": "nuclei"}],
+        window={"z": 3},
+        z_step_um=0.5,
+        normalisation=settings,
+    )
+    crops = crops_of(tmp_path, recipe)
+    for n in range(4):
+        pair, _ = crops.choose(n)
+        sample = crops[n]
+        around = [min(max(z, 0), 3) for z in (pair.z - 1, pair.z, pair.z + 1)]
+        counts = np.concatenate([pixels[0, 0][around], pixels[0, 2][around]]).astype(np.float32)
+        whole = Normalise(recipe.normalisation, 2)(torch.from_numpy(counts)[None])[0]
+        assert sample["source"].shape == (6, 32, 32)
+        for plane, expected in zip(sample["source"], whole, strict=True):
+            assert where(plane, expected) == 1
+        truth = pixels[0, 1, pair.z].astype(np.float64)
+        normalised = (truth - truth.mean()) / truth.std()
+        assert where(sample["target"][0], torch.from_numpy(normalised).float()) == 1
+
+
+def test_targets_may_keep_their_counts(data, recipe_of):
+    recipe = recipe_of(targets=[target_of(recipe_of, normalisation="none")], crop=64)
+    crops = crops_of(data, recipe, ["a"])
+    pair, _ = crops.choose(0)
+    counts = crops._pairs.read(pair).target[0].astype(np.float32)
+    np.testing.assert_array_equal(crops[0]["target"].numpy(), counts)
+
+
+def test_missing_targets_are_masked(data, recipe_of):
+    """Nuclei are there for one image alone; what is not there is zeros, and the mask says so."""
+    nuclei = np.random.default_rng(0).integers(0, 99, (64, 64), np.uint8)
+    write_image(data / "movie-a" / "nuclei" / "t001_z000_1.png", nuclei)
+    targets = [target_of(recipe_of), target_of(recipe_of, "nuclei", required=False)]
+    crops = crops_of(data, recipe_of(targets=targets))
+    seen = set()
+    for n in range(60):
+        pair, _ = crops.choose(n)
+        sample = crops[n]
+        there = (pair.movie, pair.name) == ("a", "t001_z000_1")
+        seen.add(there)
+        assert sample["mask"].tolist() == [1.0, float(there)]
+        assert bool(sample["target"][1].any()) == there
+    assert seen == {True, False}
+
+
+def test_a_pair_without_any_target_is_left_out(data, recipe_of):
+    recipe = recipe_of(targets=[target_of(recipe_of, required=False)])
+    for path in sorted((data / "movie-a" / "mitochondria").iterdir())[1:]:
+        path.unlink()
+    with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
+        assert [len(movie.pairs) for movie in found.movies] == [1, 4, 4]
+
+
+def test_foreground_is_kept_where_it_can_be(tmp_path, recipe_of):
+    """Of a plane whose left eighth is bright, crops at random mostly hold none of it."""
+    source = np.random.default_rng(0).integers(0, 255, (64, 256), np.uint8)
+    target = np.full((64, 256), 10, np.uint8)
+    target[:, :32] = 200
+    for channel, image in (("brightfield", source), ("mitochondria", target)):
+        write_image(tmp_path / "movie-a" / channel / "t0.png", image)
+    threshold = threshold_otsu(target)
+
+    def covered(**changes):
+        crops = crops_of(
+            tmp_path, recipe_of(targets=[target_of(recipe_of, normalisation="none")], **changes)
+        )
+        return [float((crops[n]["target"] > threshold).float().mean()) for n in range(60)]
+
+    assert np.mean([share < 0.2 for share in covered()]) > 0.8
+    kept = covered(foreground=0.2)
+    assert np.mean([share >= 0.2 for share in kept]) > 0.8
+    assert kept == covered(foreground=0.2)
+    assert len(covered(foreground=0.99)) == 60  # in vain: taken as they are
+
+
+def test_a_teacher_is_cut_like_the_pair(data, recipe_of):
+    crops = crops_of(data, recipe_of())
+
+    class Source:
+        def read(self, pair):
+            return crops._pairs.read(pair).source[0][None].astype(np.float32)
+
+    taught = Crops(crops._pairs, recipe_of(), teacher=Source())[3]
+    pair, _ = crops.choose(3)
+    counts = torch.from_numpy(crops._pairs.read(pair).source[0].astype(np.float32))
+    normalised = Normalise(recipe_of().normalisation).apply(
+        taught["teacher"][None],
+        counts.mean().reshape(1, 1, 1, 1),
+        counts.std(correction=0).reshape(1, 1, 1, 1),
+    )[0]
+    assert torch.allclose(normalised, taught["source"], atol=1e-4)
+
+
+# -- pairings ---------------------------------------------------------------------------------------
+
+
+def noise2noise(recipe_of, target):
+    return recipe_of(
+        pairing="noise2noise",
+        source={"channel": "brightfield"},
+        targets=[target_of(recipe_of, target, normalisation="none")],
+        normalisation={"kind": "frozen", "mean": 0.0, "std": 1.0, "clip": 1e6},
+        crop=40,
+    )
+
+
+def test_noise2noise_swaps_two_takes(tmp_path, recipe_of):
+    pixels = cases.volume(shape=(3, 3, 1, 40, 40))
+    cases.write_zarr(tmp_path / "a.zarr", pixels)
+    crops = crops_of(tmp_path, noise2noise(recipe_of, "mitochondria"))
+    roles = set()
+    for n in range(20):
+        pair, _ = crops.choose(n)
+        source, target = (crops[n][key][0].numpy() for key in ("source", "target"))
+        order = 0 if np.array_equal(source, pixels[pair.t, 0, 0]) else 1
+        roles.add(order)
+        np.testing.assert_array_equal(source, pixels[pair.t, order, 0])
+        np.testing.assert_array_equal(target, pixels[pair.t, 1 - order, 0])
+    assert roles == {0, 1}
+
+
+def test_noise2noise_of_one_channel_takes_consecutive_time_points(tmp_path, recipe_of):
+    pixels = cases.volume(shape=(3, 3, 1, 40, 40))
+    cases.write_zarr(tmp_path / "a.zarr", pixels)
+    crops = crops_of(tmp_path, noise2noise(recipe_of, "brightfield"))
+    assert [pair.t for pair in crops._pairs.pairs] == [0, 1]
+    roles = set()
+    for n in range(20):
+        pair, _ = crops.choose(n)
+        source, target = (crops[n][key][0].numpy() for key in ("source", "target"))
+        late = int(np.array_equal(source, pixels[pair.t + 1, 0, 0]))
+        roles.add(late)
+        np.testing.assert_array_equal(source, pixels[pair.t + late, 0, 0])
+        np.testing.assert_array_equal(target, pixels[pair.t + 1 - late, 0, 0])
+    assert roles == {0, 1}
+
+
+def test_unpaired_data_is_drawn_independently(tmp_path, recipe_of):
+    """A movie with one channel alone will do; and places with both still serve for validation."""
+    for name, channels in (("x", ("brightfield",)), ("y", ("mitochondria",))):
+        for channel in channels:
+            for i in range(3):
+                write_image(
+                    tmp_path / f"movie-{name}" / channel / f"{i}.png",
+                    np.random.default_rng(i).integers(0, 255, (40, 44), np.uint8),
+                )
+    make_movie(tmp_path, "both", n=1)
+    recipe = recipe_of(pairing="unpaired", cycle={})
+    crops = crops_of(tmp_path, recipe)
+    assert [(p.has_source, p.has_target) for p in crops._pairs.pairs] == (
+        [(True, True)] + [(True, False)] * 3 + [(False, True)] * 3
+    )
+    sample = crops[0]
+    assert (sample["source"].shape, sample["target"].shape) == ((1, 32, 32), (1, 32, 32))
+    assert sample["mask"].tolist() == [1.0]
+    assert len({float(crops[n]["target"].sum()) for n in range(30)}) == 30
+    assert [crops.choose(n)[0].movie for n in range(50)].count("y") == 0
+    assert len(WholePairs(crops._pairs, recipe)) == 1
+
+
+# -- whole pairs ------------------------------------------------------------------------------------
+
+
+def test_whole_pairs_are_counts_and_normalised_targets(data, recipe_of):
     recipe = recipe_of()
-    _, kept = normalise_pair(counts, counts, Normalise(recipe.normalisation), (target,))
-    np.testing.assert_array_equal(kept.numpy(), counts)
+    with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
+        whole = WholePairs(found, recipe)
+        assert len(whole) == 12
+        item = whole[5]
+        pixels = found.read(found.pairs[5])
+        np.testing.assert_array_equal(item["counts"].numpy(), pixels.source[0])
+        truth = pixels.target[0].astype(np.float64)
+        expected = (truth - truth.mean()) / truth.std()
+        np.testing.assert_allclose(item["target"].numpy(), expected, atol=1e-5)
+        assert item["mask"].tolist() == [1.0]
+        with pytest.raises(IndexError):
+            whole[12]
 
 
-def batch(n=4, size=32, seed=0):
-    torch.manual_seed(seed)
-    return torch.randn((n, 1, size, size))
-
-
-def test_geometry_moves_both_alike_and_intensity_the_source_alone(recipe_of):
-    x = batch()
-    both = Augmentation(affine=1.0, scale=(0.8, 1.25))
-    source, target = Augment(both)(x, x.clone())
-    assert torch.equal(source, target)
-    assert not torch.equal(source, x)
-    intensity = recipe_of().augmentation.model_copy(update={"flip": False, "affine": 0.0})
-    source, target = Augment(intensity)(x, x.clone())
-    assert torch.equal(target, x)
-    assert not torch.allclose(source, x, atol=0.01)
-
-
-def test_flips_are_the_eight_of_the_square():
-    x = torch.arange(16.0).reshape(1, 1, 4, 4).expand(200, 1, 4, 4)
-    torch.manual_seed(0)
-    source, _ = Augment(Augmentation())(x, x.clone())
-    seen = {tuple(image.flatten().round().int().tolist()) for image in source}
-    square = [torch.rot90(x[0, 0], k) for k in range(4)]
-    square += [torch.flip(image, (0,)) for image in square]
-    assert seen == {tuple(image.flatten().int().tolist()) for image in square}
-
-
-def test_augmentation_is_reproducible_and_can_be_none(recipe_of):
-    augment = Augment(recipe_of().augmentation)
-    first, second = (augment(batch(), batch()) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    x = batch()
-    source, target = Augment(Augmentation(flip=False))(x, x)
-    assert torch.equal(source, x)
-    assert torch.equal(target, x)
-
-
-def test_gamma_stays_between_the_crops_own_limits():
-    x = batch()
-    source, _ = Augment(Augmentation(flip=False, gamma=(0.5, 2.0)))(x, x)
-    assert torch.allclose(source.amin(dim=(1, 2, 3)), x.amin(dim=(1, 2, 3)), atol=1e-5)
-    assert torch.allclose(source.amax(dim=(1, 2, 3)), x.amax(dim=(1, 2, 3)), atol=1e-5)
+def test_a_crop_of_the_whole_is_what_the_stainer_module_sees(data, recipe_of):
+    """Training and validation see the same numbers: the crop, and the whole through StainModule."""
+    recipe = recipe_of(crop=64)
+    crops = crops_of(data, recipe)
+    module = StainModule(torch.nn.Identity(), recipe.normalisation)
+    whole = WholePairs(crops._pairs, recipe)
+    pair, _ = crops.choose(0)
+    item = whole[crops._pairs.pairs.index(pair)]
+    assert torch.allclose(crops[0]["source"], module(item["counts"][None])[0], atol=1e-5)
+    assert torch.allclose(crops[0]["target"], item["target"], atol=1e-6)
