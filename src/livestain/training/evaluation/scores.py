@@ -81,7 +81,8 @@ def ssim(a: NDArray[Any], b: NDArray[Any], data_range: float) -> float:
 def ms_ssim(a: NDArray[Any], b: NDArray[Any], data_range: float) -> float:
     """Return the multi-scale structural similarity of two planes (Wang 2003), by torchmetrics.
 
-    Five scales of weights .0448 .2856 .3001 .2363 .1333; negative contrast-structure counts as 0.
+    Five scales of weights .0448 .2856 .3001 .2363 .1333; negative contrast-structure counts as 0. The last
+    scale is averaged over its mirrored margins too.
     Parameters as for `ssim`; NaN is returned for sides under 176 pixels.
     """
     with needs_train_extra():
