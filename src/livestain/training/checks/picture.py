@@ -66,14 +66,21 @@ def _movie(report: CheckReport, one: Registration) -> list[Panel]:
             f"{one.movie}, {one.target}: {report.words(one)}", _scatter(one, report.tolerance_px)
         ),
         Panel("parts, x 10", _arrows(one)),
-        Panel("as recorded", _over(report.recorded, middle, k)),
+        Panel(f"{one.target}, as recorded", _over(report.recorded, middle, k)),
     ]
     if one.movie in report.corrections:
         known = {(pair.movie, pair.name): pair for pair in report.pairs.pairs}
         kept = known.get((middle.movie, middle.name))
         if kept is not None:
-            panels.append(Panel("corrected", _over(report.pairs, kept, k)))
+            panels.append(Panel(f"{one.target}, corrected", _over(report.pairs, kept, k)))
     return panels
+
+
+def _title(one: Registration) -> str:
+    if not one.told:
+        return f"{one.movie}: cannot tell"
+    title = f"{one.movie}: y {one.dy_px:+.1f}, x {one.dx_px:+.1f} px"
+    return title if one.dz_planes is None else f"{title}, z {one.dz_planes:+.1f}"
 
 
 def _scatter(one: Registration, tolerance: float) -> NDArray[np.uint8]:

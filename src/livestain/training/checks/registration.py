@@ -94,7 +94,7 @@ class Registration:
     dy_px, dx_px : float
         Displacement: the target's structures lie that many pixels further down and right.
     interval_y_px, interval_x_px : (float, float), optional
-        95 % bootstrap intervals over frames; none with fewer than three frames.
+        95 % bootstrap intervals over frames, within 8 pixels; none with fewer than three frames.
     dz_planes : float, optional
         Displacement in z: the target's plane k + dz shows what the source's plane k shows; none where
         there are no stacks, or the source's planes do not reach beyond it.
