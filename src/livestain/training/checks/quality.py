@@ -27,7 +27,7 @@ _PILE = 4.0
 
 EMPTY_SIGNAL = 0.5
 """Least power of structures over that of the noise, in the part of the plane that has most. Planes of nothing
-but noise have at most 0.2, those of the worst real pairs 16 (benchmarks/results/registration.json)."""
+but noise have at most 0.25, those of the worst real pairs 16 (benchmarks/results/registration.json)."""
 
 DEFOCUS_SPREADS = 4.0
 """So many robust standard deviations below the median of its movie, a plane is out of focus..."""
