@@ -78,6 +78,8 @@ def make_bundle(
     z: int | str = 1,
     past: int = 0,
     future: int = 0,
+    stack_depth: int | None = None,
+    more_kinds: tuple[str, ...] = (),
     output: str = "mitochondria",
     **spec: object,
 ) -> Path:
@@ -94,21 +96,26 @@ def make_bundle(
     )
     from livestain.networks import build_network, network_dims
 
-    window = WindowSpec.model_validate({"z": z, "past": past, "future": future})
+    window = WindowSpec.model_validate(
+        {"z": z, "past": past, "future": future, "depth": stack_depth}
+    )
+    sources = 1 + len(more_kinds)
     kwargs = {"width": width, "depth": depth}
     if network_dims(network) == 2:
-        kwargs["in_channels"] = window.n_planes
+        kwargs["in_channels"] = sources * window.n_planes
     with torch.random.fork_rng():
         torch.manual_seed(0)
         built = build_network(network, **kwargs)
     inputs: dict[str, object] = {
         "kind": "brightfield",
+        "more_kinds": more_kinds,
         "pixel_size_um": 0.1,
         "pixel_size_range_um": (0.09, 0.12),
         "window": window,
         "z_step_um": 0.5 if window.window().needs_stack else None,
         **spec,
     }
+    planes = sources * ((stack_depth or 8) if window.whole_stack else window.n_planes)
     write_bundle(
         folder,
         network=built,
@@ -125,9 +132,7 @@ def make_bundle(
         title="A tiny network for tests",
         licence="BSD-3-Clause",
         card="# Tiny\n\nRandom weights, for tests.\n",
-        test_input=np.random.default_rng(0).integers(
-            0, 4000, (8 if window.whole_stack else window.n_planes, 64, 64), np.uint16
-        ),
+        test_input=np.random.default_rng(0).integers(0, 4000, (planes, 64, 64), np.uint16),
         onnx=False,
     )
     return folder

@@ -159,8 +159,7 @@ class TestRefused:
             plan(a_sequence(step=0.25), bundle_of(**STACK, **spec))
 
     def test_a_stack_of_another_depth_than_a_model_of_fixed_depth_takes(self, plan, bundle_of):
-        fixed = {**STACK, "z": 1, "z_step_um": 0.5, "window": {"z": "all", "depth": 8}}
-        bundle = bundle_of(**fixed)
+        bundle = bundle_of(**STACK, stack_depth=8)
         assert plan(a_sequence(z=8), bundle).store.n_z == 8
         with pytest.raises(BundleError, match="5 z-planes, but the model needs a whole stack of 8"):
             plan(a_sequence(z=5), bundle)
