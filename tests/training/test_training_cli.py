@@ -10,8 +10,8 @@ import pytest
 from training_cases import make_movie
 
 from livestain.cli.app import run as run_command
-from livestain.metrics import no_learning_control, pearson
 from livestain.images import read_image
+from livestain.metrics import no_learning_control, pearson
 
 
 def command(*arguments, cwd):

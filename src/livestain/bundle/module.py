@@ -13,7 +13,13 @@ from livestain.bundle.normalisation import NormalisationSettings, Normalise
 if TYPE_CHECKING:
     from livestain.bundle.description import BundleDescription
 
-__all__ = ["StainModule"]
+__all__ = ["LOG_SPREAD_MAX", "LOG_SPREAD_MIN", "StainModule"]
+
+LOG_SPREAD_MIN = -6.0
+"""Log-spreads below it count as it: a spread of 0.0025, far below any noise of a normalised target."""
+
+LOG_SPREAD_MAX = 12.0
+"""Log-spreads above it count as it: a spread of 160,000, above all counts of a camera."""
 
 
 class StainModule(nn.Module):
@@ -132,5 +138,7 @@ class StainModule(nn.Module):
             predicted = predicted[:, :, self.own_plane]
         if self.spread:
             values, log_spreads = predicted.chunk(2, dim=1)
-            predicted = torch.cat((values, log_spreads.exp()), dim=1)
+            predicted = torch.cat(
+                (values, log_spreads.clamp(LOG_SPREAD_MIN, LOG_SPREAD_MAX).exp()), dim=1
+            )
         return predicted

@@ -141,6 +141,7 @@ def describe(recipe: Recipe, reference: ReferenceStatistics | None = None) -> Bu
                 pixel_size_um=recipe.pixel_size_um,
                 pixel_size_range_um=recipe.pixel_size_range_um,
                 z_step_um=recipe.z_step_um,
+                z_step_range_um=recipe.z_step_range_um,
                 window=recipe.window,
             ),
             normalisation=recipe.normalisation,

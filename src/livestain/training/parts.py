@@ -51,8 +51,8 @@ class Target(Settings):
     """Folder of its images in a movie's folder, or its channel in a store; capitals do not matter."""
 
     normalisation: Literal["plane", "none"] = "plane"
-    """`plane`: each plane (for 3-D networks: each stack) to mean 0 and std 1, so the prediction's unit is
-    `sd`, right wherever absolute intensity means nothing between images; `none`: counts as they are."""
+    """`plane`: each plane (for 3-D networks: each z-stack) to mean 0 and std 1, so the prediction's unit
+    is `sd`, right wherever absolute intensity means nothing between images; `none`: counts as they are."""
 
     required: bool = True
     """Whether a place without this target is left out; if not, it is trained on with what is there."""
@@ -189,7 +189,8 @@ class Optimiser(Settings):
     a line to nothing (CycleGAN); or halved when the validation loss no longer falls (CARE)."""
 
     plateau_patience: int = Field(default=10, ge=0)
-    """For the schedule `plateau`: looks at the validation data in a row without a lower loss that are borne."""
+    """For the schedule `plateau`: looks at the validation data in a row, none with a lower
+    loss, that are borne."""
 
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; none: no clipping."""

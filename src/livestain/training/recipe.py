@@ -79,6 +79,10 @@ class Recipe(Settings):
     z_step_um: float | None = Field(default=None, gt=0)
     """Distance of the planes of a z-window or stack that is trained at, in micrometres."""
 
+    z_step_range_um: _Range | None = None
+    """Z-steps that the deployed model of whole stacks may be resampled from, in micrometres; a tenth either
+    way of `z_step_um`, and no resampling, where left out."""
+
     resample: bool = False
     """Whether data of another pixel size (and z-step, for stacks) is resampled to the above;
     refused if not."""

@@ -10,15 +10,10 @@ import math
 
 import torch
 
+from livestain.bundle.module import LOG_SPREAD_MAX, LOG_SPREAD_MIN
 from livestain.training.losses.masked import plane_mean, prepare
 
 __all__ = ["LOG_SPREAD_MAX", "LOG_SPREAD_MIN", "gaussian_nll", "laplace_nll"]
-
-LOG_SPREAD_MIN = -6.0
-"""Log-spreads below it count as it: a spread of 0.0025, far below any noise of a normalised target."""
-
-LOG_SPREAD_MAX = 12.0
-"""Log-spreads above it count as it: a spread of 160,000, above all counts of a camera."""
 
 
 def gaussian_nll(

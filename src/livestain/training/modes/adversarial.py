@@ -67,7 +67,8 @@ class AdversarialTraining(SupervisedTraining):
             source, real, fake = source[whole], real[whole], fake[whole]
         if len(source) == 0:
             # Nothing to judge; a backward pass all the same, since other processes wait for it.
-            nothing = sum(p.sum() for p in self.discriminator.parameters()) * 0.0
+            every = [p.sum() for p in self.discriminator.parameters()]
+            nothing = torch.stack(every).sum() * 0.0
             self.optimise(1, nothing)
             self.optimise(0, loss)
             zero = torch.zeros_like(loss.detach())

@@ -94,7 +94,7 @@ class StainTraining(LightningModule):
         self.terms: dict[str, torch.Tensor] = {}
         self.shown: dict[str, torch.Tensor] = {}
         self._scaler = torch.amp.GradScaler("cuda", enabled=recipe.precision == "fp16")
-        self._dtype: torch.dtype | None = None
+        self._autocast: torch.dtype | None = None
         self._waiting: dict[str, Any] | None = None
 
     @staticmethod
@@ -128,7 +128,7 @@ class StainTraining(LightningModule):
 
     def on_fit_start(self) -> None:
         """Put the state of a resumed run where it belongs, now that optimisers and device are there."""
-        self._dtype = autocast_dtype(self.recipe, self.device)
+        self._autocast = autocast_dtype(self.recipe, self.device)
         self._trained = [
             [p for network in networks for p in network.parameters()]
             for networks in self.optimised()
@@ -169,7 +169,7 @@ class StainTraining(LightningModule):
         """
         if x.ndim == 4:
             x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+        with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
             y: torch.Tensor = network(x)
         return y.float()
 
