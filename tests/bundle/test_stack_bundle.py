@@ -62,8 +62,6 @@ def description():
             output("nuclei-spread", spread_of="nuclei"),
         ),
         network=NetworkSpec(name="care3d", kwargs=KWARGS),
-        # Random weights give spreads that hardly vary, so that bf16 looks coarse beside them.
-        tolerance=0.2,
     )
 
 
@@ -168,8 +166,9 @@ def test_other_backends_are_held_to_the_test_stack(written):
         assert (folded.backend, folded.refused) == ("folded", {})
         assert folded.difference < 1e-5
     with Stainer(written, device="cpu", precision="bf16") as narrow:
-        assert narrow.backend == "folded-bf16"
-        assert 1e-5 < narrow.difference < 0.2
+        # These random weights predict planes that hardly vary, which bf16 is too coarse for.
+        assert narrow.backend == "eager"
+        assert "differs from the test output" in narrow.refused["folded-bf16"]
 
 
 def test_a_stack_of_half_the_z_step_is_averaged_to_the_models_and_back(written, stainer):
