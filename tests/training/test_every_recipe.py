@@ -167,7 +167,7 @@ def test_all_of_them_stain_one_live_run(bundle_of_recipe, tmp_path):
     raw = ("Brightfield", "Mitochondria")
     sequence = useq.MDASequence(
         axis_order="tpgcz",
-        time_plan={"interval": 0, "loops": 3},
+        time_plan={"interval": 0, "loops": 2},
         z_plan={"range": 2.0, "step": 0.5},
         channels=[{"group": "Channel", "config": config, "exposure": 5} for config in raw]
         + [{"group": "Virtual", "config": name} for name in names],
@@ -189,8 +189,8 @@ def test_all_of_them_stain_one_live_run(bundle_of_recipe, tmp_path):
     out = tmp_path / "run.ome.zarr"
     report = Session(core, sequence, out, device="cpu").run()
     core.unloadAllDevices()
-    assert (report.planes_acquired, report.planes_missing) == (30, 0)
-    assert report.planes_stained == 15 * len(names)
+    assert (report.planes_acquired, report.planes_missing) == (20, 0)
+    assert report.planes_stained == 10 * len(names)
     with open_store(out) as store:
         for name in names:
             plane = store.read_decoded(PlaneIndex(0, 1, store.plan.c_of(name), 2))
@@ -224,13 +224,18 @@ def count(recipe: Recipe) -> int:
 @pytest.mark.slow
 def test_the_table_in_docs_is_what_is_found_here(data, tiny_bundle):
     rows = []
+    known: dict[str, dict[str, bool]] = {}
     for name in recipe_names():
         recipe, small = Recipe.from_yaml(find_recipe(name)), in_small(name, tiny_bundle)
         own = needs(recipe)
-        found = {
-            kind: takes(Recipe.parse(small.model_dump() | changes, where=name), data)
-            for kind, changes in KINDS.items()
-        }
+        # What a batch, a network and a loss depend on; recipes that differ in the rest need no second try.
+        told = small.model_dump_json(include={"network", "sources", "targets", "pairing", "loss"})
+        if told not in known:
+            known[told] = {
+                kind: takes(Recipe.parse(small.model_dump() | changes, where=name), data)
+                for kind, changes in KINDS.items()
+            }
+        found = known[told]
         assert found[own], f"{name} does not take the data it is written for"
         marks = [("**yes**" if kind == own else "yes") if ok else "-" for kind, ok in found.items()]
         network = f"{recipe.network.name}, {count(recipe) / 1e6:.2f} M"
