@@ -151,7 +151,7 @@ import threading
 from livestain.inference import Stainer
 from livestain.stain import worker
 
-Stainer.warm_up = lambda self, shape: 0.0
+Stainer.warm_up = lambda self, *shape: 0.0
 Stainer.stain = lambda self, planes: threading.Event().wait()
 worker.main()
 """
