@@ -233,7 +233,9 @@ def test_recordings(refused, sequence_file, png_movie, tmp_path):
     colour = tmp_path / "colour"
     colour.mkdir()
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(colour / "1.png")
-    refused(*run, "--replay", colour, "--pixel-size", 0.1, words=["is a colour image", "one grey plane"])
+    refused(
+        *run, "--replay", colour, "--pixel-size", 0.1, words=["is a colour image", "one grey plane"]
+    )
     uneven = png_movie(t=2, name="uneven")
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(uneven / "brightfield" / "t009.png")
     refused(*run, "--replay", uneven, "--pixel-size", 0.1, words=["equal names", "t009.png"])
