@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from livestain.pictures import Panel, coloured, draw_panels, overlay, save_atomically, stretched
+from livestain.pictures import Panel, coloured, draw_panels, overlay, save_picture, stretched
 
 
 def test_stretched_uses_the_whole_range_and_survives_constants_and_nan():
@@ -51,6 +51,6 @@ def test_saving_leaves_one_whole_file(tmp_path, existing):
     path = tmp_path / "latest.png"
     if existing:
         path.write_bytes(b"old")
-    save_atomically(Image.new("RGB", (3, 3), (1, 2, 3)), path)
+    save_picture(Image.new("RGB", (3, 3), (1, 2, 3)), path)
     assert Image.open(path).getpixel((1, 1)) == (1, 2, 3)
     assert list(tmp_path.iterdir()) == [path]

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from livestain.files import replacing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["Panel", "coloured", "draw_panels", "overlay", "save_atomically", "stretched"]
+__all__ = ["Panel", "coloured", "draw_panels", "overlay", "save_picture", "stretched"]
 
 _MARGIN = 8
 _INK = (235, 235, 235)
@@ -118,17 +120,13 @@ def draw_panels(
     return canvas
 
 
-def save_atomically(picture: Image.Image, path: Path) -> None:
+def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a PNG so that whoever looks at `path` sees the old or the new picture, never half of one.
 
     Where another program holds the old file open, as Windows viewers do, the old one stays.
     """
-    scratch = path.with_name(f".{path.name}.part")
-    picture.save(scratch, format="PNG")
-    try:
-        scratch.replace(path)
-    except PermissionError:
-        scratch.unlink(missing_ok=True)
+    with replacing(path, unless_open=True) as part:
+        picture.save(part, format="PNG")
 
 
 def _fit(text: str, font: Any, width: int) -> str:

@@ -15,7 +15,7 @@ import torch
 from livestain.cli.app import run as run_command
 from livestain.errors import DataError
 from livestain.training import train
-from livestain.training.checkpoint import load_checkpoint, save_atomically
+from livestain.training.checkpoint import load_checkpoint, save_checkpoint
 from livestain.training.modes import StainTraining
 from livestain.training.modes.pool import ImagePool
 from livestain.training.run_folder import CHECKPOINT, read_run
@@ -94,13 +94,13 @@ def test_every_way_of_training_resumes_to_the_same_weights(
 
 _DIES_WHILE_WRITING = """
 import os, signal, sys
-from livestain.training import checkpoint
+from livestain import files
 writes = []
 def fsync(descriptor):
     writes.append(descriptor)
     if len(writes) == 4:
         os.kill(os.getpid(), signal.SIGKILL)
-checkpoint.os.fsync = fsync
+files.os.fsync = fsync
 from livestain.cli import main
 main()
 """
@@ -166,14 +166,14 @@ def test_a_full_disk_at_a_checkpoint_is_one_sentence_and_loses_nothing(
 
 def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "a" / "last.ckpt"
-    save_atomically({"step": 1}, path)
+    save_checkpoint({"step": 1}, path)
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        save_atomically({"step": 2}, path)
+        save_checkpoint({"step": 2}, path)
     assert load_checkpoint(path) == {"step": 1}
     assert list(path.parent.iterdir()) == [path]
     path.write_bytes(b"no checkpoint")

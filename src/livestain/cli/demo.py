@@ -121,7 +121,7 @@ def _is_demo(path: Path) -> bool:
 
 def _draw(store: Store, path: Path) -> Path:
     """Draw brightfield, prediction, true fluorescence and overlay of a few time points."""
-    from livestain.pictures import Panel, draw_panels, overlay, save_atomically, stretched
+    from livestain.pictures import Panel, draw_panels, overlay, save_picture, stretched
     from livestain.planes import PlaneIndex
 
     plan = store.plan
@@ -150,5 +150,5 @@ def _draw(store: Store, path: Path) -> Path:
         )
     if rows:
         caption = "Simulated dish. Second column: predicted from the first, not measured."
-        save_atomically(draw_panels(rows, pixel_size_um=plan.pixel_size_um, caption=caption), path)
+        save_picture(draw_panels(rows, pixel_size_um=plan.pixel_size_um, caption=caption), path)
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livestain.pictures import Panel, draw_panels, overlay, save_atomically, stretched
+from livestain.pictures import Panel, draw_panels, overlay, save_picture, stretched
 from livestain.store import open_store
 
 if TYPE_CHECKING:
@@ -46,4 +46,4 @@ def draw_latest(store_path: Path, index: PlaneIndex, picture_path: Path) -> None
     ]
     caption = f"t {index.t}, z {index.z}: predicted by {channel.virtual.bundle}, not measured"
     picture = draw_panels([panels], pixel_size_um=plan.pixel_size_um, caption=caption)
-    save_atomically(picture, picture_path)
+    save_picture(picture, picture_path)

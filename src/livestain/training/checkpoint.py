@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from livestain.errors import DataError
+from livestain.files import replacing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["load_checkpoint", "save_atomically"]
+__all__ = ["load_checkpoint", "save_checkpoint"]
 
 
-def save_atomically(content: Any, path: Path) -> None:
+def save_checkpoint(content: Any, path: Path) -> None:
     """Write what `torch.save` takes under a temporary name, and then put it in the place of `path`.
 
     Raises
@@ -29,16 +29,8 @@ def save_atomically(content: Any, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with replacing(path, sync=True) as part:
+        part.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from livestain.pictures import save_atomically, stretched
+from livestain.files import replacing
+from livestain.pictures import save_picture, stretched
 from livestain.training.extra import needs_train_extra
 
 with needs_train_extra():
@@ -104,26 +105,24 @@ class RunLog:
             If that cannot be done; the table is as it was.
         """
         keys = dict.fromkeys(key for row in self._rows for key in row)
-        part = self._table.with_suffix(".part")
-        # The whole table, since a new column changes its head; it is small, and then put in place.
-        try:
-            with part.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, keys)
-                writer.writeheader()
-                writer.writerows(self._rows)
-            part.replace(self._table)
-            with self._events.open("ab") as file:
-                file.write(self._buffer.getbuffer())
-            self._buffer.seek(0)
-            self._buffer.truncate()
-            if self._picture is not None:
-                from PIL import Image
+        # The whole table, since a new column changes its head; it is small.
+        with (
+            replacing(self._table) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, keys)
+            writer.writeheader()
+            writer.writerows(self._rows)
+        with self._events.open("ab") as events:
+            events.write(self._buffer.getbuffer())
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        if self._picture is not None:
+            from PIL import Image
 
-                self._panel.parent.mkdir(parents=True, exist_ok=True)
-                save_atomically(Image.fromarray(self._picture), self._panel)
-                self._picture = None
-        finally:
-            part.unlink(missing_ok=True)
+            self._panel.parent.mkdir(parents=True, exist_ok=True)
+            save_picture(Image.fromarray(self._picture), self._panel)
+            self._picture = None
         self._flushed = time.monotonic()
 
     def _event(self, **what: Any) -> None:

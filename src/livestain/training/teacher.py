@@ -10,6 +10,7 @@ import numpy as np
 from livestain.bundle import find_bundle
 from livestain.bundle.fit import check_pixel_size
 from livestain.errors import SettingsError
+from livestain.files import replacing
 from livestain.inference import Stainer
 
 if TYPE_CHECKING:
@@ -96,13 +97,8 @@ def predict_with_teacher(
                     source = source.round().clip(0, 65535).astype(np.uint16)
                 found = [stainer.stain(planes)[chosen] for planes in planes_of(source)]
                 whole = found[0] if found[0].ndim == 4 else np.stack(found, axis=1)
-                part = file.with_suffix(".part")
-                try:
-                    with part.open("wb") as opened:
-                        np.save(opened, np.ascontiguousarray(whole, dtype=np.float32))
-                    part.replace(file)
-                finally:
-                    part.unlink(missing_ok=True)
+                with replacing(file) as part, part.open("wb") as opened:
+                    np.save(opened, np.ascontiguousarray(whole, dtype=np.float32))
             if tick is not None:
                 tick(number, len(pairs.pairs))
     return predictions

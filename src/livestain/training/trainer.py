@@ -13,7 +13,7 @@ import torch
 from livestain._version import __version__
 from livestain.inference import resolve_device
 from livestain.training.bar import Bar
-from livestain.training.checkpoint import load_checkpoint, save_atomically
+from livestain.training.checkpoint import load_checkpoint, save_checkpoint
 from livestain.training.extra import needs_train_extra
 from livestain.training.fitting import fit
 from livestain.training.logs import RunLog
@@ -138,7 +138,7 @@ def train(
                             "python": platform.python_version(),
                         },
                     }
-                    save_atomically(_weights(training, chosen, out), out / WEIGHTS)
+                    save_checkpoint(_weights(training, chosen, out), out / WEIGHTS)
                     write_json(out / FINISHED, finished)
             except OSError as error:
                 raise StoppedError(_told(out, error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from livestain.training.checkpoint import save_atomically
+from livestain.training.checkpoint import save_checkpoint
 from livestain.training.extra import needs_train_extra
 from livestain.training.logs import RunLog, draw_rows
 from livestain.training.looking import Look, first_plane, look_at
@@ -98,7 +98,7 @@ class Watch(Callback):
         if self._log is not None and (due or late or looks or last):
             self._log.flush()
             state = {**training.state(), "chosen": self._chosen.state_dict()}
-            save_atomically(state, self._out / CHECKPOINT)
+            save_checkpoint(state, self._out / CHECKPOINT)
             self._saved = time.monotonic()
         if self._chosen.ended:
             trainer.should_stop = True
@@ -138,4 +138,4 @@ class Watch(Callback):
         if best and self._log is not None:
             average = training.average.state_dict()
             content = {"step": training.done, "pearson": look.pearson, "average": average}
-            save_atomically(content, self._out / BEST)
+            save_checkpoint(content, self._out / BEST)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livestain.errors import SettingsError
+from livestain.files import replacing
 from livestain.training.evaluation.results import SUBJECTS
 
 if TYPE_CHECKING:
@@ -41,12 +42,8 @@ def check_place(path: Path | str | None, *, overwrite: bool) -> Path | None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file so that `path` is the old file or the whole new one, never half of one."""
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.write_text(text, encoding="utf-8", newline="")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8", newline="")
 
 
 def csv_text(evaluation: Evaluation) -> str:
