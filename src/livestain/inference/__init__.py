@@ -1,27 +1,11 @@
-"""Planes in, planes out: a deployed model on a device."""
+"""Planes in, planes out: a deployed model on a device.
+
+Public names are imported when they are first used, so that commands that do not compute do not load
+torch.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import lazy_loader
 
-if TYPE_CHECKING:
-    from livestain.inference.backends import Backend, backend_names, register_backend
-    from livestain.inference.device import resolve_device
-    from livestain.inference.stainer import Stainer
-
-__all__ = ["Backend", "Stainer", "backend_names", "register_backend", "resolve_device"]
-
-# Loaded when first asked for, so that commands that do not compute do not import torch.
-_HOMES = {
-    "backends": ("Backend", "backend_names", "register_backend"),
-    "device": ("resolve_device",),
-    "stainer": ("Stainer",),
-}
-
-
-def __getattr__(name: str) -> Any:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

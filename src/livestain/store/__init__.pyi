@@ -1,0 +1,39 @@
+from .closing import finalise
+from .create import check_place, create_store
+from .encoding import decode, encode
+from .future import WriteFuture
+from .journal import Journal, journal_path, read_journal
+from .plan import (
+    ChannelPlan,
+    PlannedBlock,
+    StorePlan,
+    VirtualPlan,
+    WindowPlan,
+)
+from .pyramid import halve, level_shapes
+from .status import PlaneCounts, StoreStatus, store_status
+from .store import Store, open_store
+
+__all__ = [
+    "ChannelPlan",
+    "Journal",
+    "PlaneCounts",
+    "PlannedBlock",
+    "Store",
+    "StorePlan",
+    "StoreStatus",
+    "VirtualPlan",
+    "WindowPlan",
+    "WriteFuture",
+    "check_place",
+    "create_store",
+    "decode",
+    "encode",
+    "finalise",
+    "halve",
+    "journal_path",
+    "level_shapes",
+    "open_store",
+    "read_journal",
+    "store_status",
+]
