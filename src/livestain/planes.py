@@ -89,3 +89,22 @@ class Window:
             for t in times
             for z in depths
         )
+
+    def targets(self, source: PlaneIndex, c: int, *, n_t: int, n_z: int) -> tuple[PlaneIndex, ...]:
+        """Return the planes of the virtual channel `c` that have `source` in their window.
+
+        Parameters
+        ----------
+        source : PlaneIndex
+            A plane of the source channel.
+        c : int
+            The virtual channel's place in the store.
+        n_t, n_z : int
+            Planned number of time points and z-planes.
+        """
+        half = n_z if self.z == "all" else self.z // 2
+        return tuple(
+            source.at(t=t, c=c, z=z)
+            for t in range(max(source.t - self.future, 0), min(source.t + self.past, n_t - 1) + 1)
+            for z in range(max(source.z - half, 0), min(source.z + half, n_z - 1) + 1)
+        )

@@ -234,6 +234,29 @@ def test_what_is_no_movie_is_refused(tmp_path, spec):
     assert "no channel 'brightfield'" in refused(tmp_path / "names.zarr")
 
 
+@pytest.mark.parametrize("kind", ["ome", "imagej", "pages"])
+def test_a_file_that_was_cut_short_is_refused(tmp_path, spec, kind):
+    pixels = cases.volume()
+    whole = tmp_path / "whole.ome.tif"
+    if kind == "ome":
+        channels = {"Channel": {"Name": list(cases.NAMES)}}
+        tifffile.imwrite(whole, pixels, metadata={"axes": "TCZYX"} | channels)
+    elif kind == "imagej":
+        tifffile.imwrite(
+            whole, pixels.transpose(0, 2, 1, 3, 4), imagej=True, metadata={"axes": "TZCYX"}
+        )
+    else:
+        with tifffile.TiffWriter(whole) as file:
+            for plane in pixels.reshape(-1, *pixels.shape[-2:]):
+                file.write(plane, contiguous=False, compression="zlib")
+    data = tmp_path / "data"
+    data.mkdir()
+    content = whole.read_bytes()
+    (data / "movie-0.ome.tif").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"movie-0\.ome\.tif is cut short"):
+        find_pairs(data, spec())
+
+
 def test_pixels_that_are_no_numbers_are_named(tmp_path, spec):
     pixels = cases.volume(shape=(2, 3, 2, 40, 48), dtype=np.float32)
     pixels[1, 1, 0, 3, 4] = np.nan

@@ -245,6 +245,8 @@ def print_table(result: dict[str, Any]) -> None:
     table.add_row("planes acquired", str(result["planes_acquired"]))
     table.add_row("planes stained", str(result["planes_stained"]))
     table.add_row("planes missing", str(result["planes_missing"]))
+    if result["planes_uncertain"]:
+        table.add_row("planes that may be another's", str(result["planes_uncertain"]))
     if result["planes_skipped"]:
         table.add_row("planes skipped by lag policy", str(result["planes_skipped"]))
     if latency["p50"] is not None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_COLUMNS = ("planned", "present", "missing", "owed", "skipped", "impossible")
+_COLUMNS = ("planned", "present", "missing", "owed", "skipped", "impossible", "uncertain")
 
 
 def register(app: typer.Typer) -> None:

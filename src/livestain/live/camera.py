@@ -95,9 +95,10 @@ class ShowingCamera(CameraDevice):
     It follows the core's channel group, XY stage, focus and exposure, serves snaps and triggered
     bursts alike, and takes no longer than `show` does: exposures are recorded, not waited for.
 
-    Each frame's metadata holds the exposure, `Frame` (frames shown before), and what `show` adds. In a
-    burst it reaches the engine's frame metadata under ``camera_metadata``; `LiveEngine` puts it
-    there for snaps too, which Micro-Manager knows no metadata of.
+    Each frame's metadata holds the exposure, `livestain-FrameNr` (its place in the burst, lost frames
+    counted), `Frame` (frames shown before), and what `show` adds. In a burst it reaches the engine's frame
+    metadata under ``camera_metadata``; `LiveEngine` puts it there for snaps too, which Micro-Manager knows
+    no metadata of.
 
     Parameters
     ----------
@@ -125,6 +126,13 @@ class ShowingCamera(CameraDevice):
     @abstractmethod
     def show(self, scene: Scene) -> tuple[NDArray[Any], dict[str, Any]]:
         """Return the full frame (y, x) of a scene, in the camera's dtype, and metadata about it."""
+
+    def drops(self, scene: Scene) -> bool:
+        """Return whether the frame of a scene is lost on its way, as a camera's frames can be.
+
+        In a burst its number is left out; a snap fails.
+        """
+        return False
 
     def expect(self, events: Sequence[MDAEvent]) -> None:
         """Say which events the next exposures are of, in order; called by the engine.
@@ -223,6 +231,12 @@ class ShowingCamera(CameraDevice):
                 number=self._shown,
                 index=dict(events[k].index) if k < len(events) else {},
             )
+            if self.drops(scene):
+                self._shown += 1
+                k += 1
+                if n == 1:
+                    raise MicroscopeError("The camera lost the frame.")
+                continue
             try:
                 image, about = self.show(scene)
             except Exception as error:
@@ -238,7 +252,7 @@ class ShowingCamera(CameraDevice):
             self._shown += 1
             self.last_metadata = {
                 "Camera": self.get_label(),
-                "ImageNumber": str(k),
+                "livestain-FrameNr": str(k),
                 "ElapsedTime-ms": f"{(time.perf_counter() - self._started) * 1000:.2f}",
                 "Exposure-ms": repr(scene.exposure_ms),
                 "Frame": str(scene.number),

@@ -31,6 +31,8 @@ class Ledger:
         self.stained: set[PlaneIndex] = set()
         self.latencies_ms: list[float] = []
         self.notes: list[str] = []
+        self.uncertain: set[PlaneIndex] = set()
+        self._lost: set[PlaneIndex] = set()
         self._settled: set[PlaneIndex] = set()
         self._news = threading.Condition()
         self._store: Store | None = None
@@ -95,8 +97,36 @@ class Ledger:
             while target not in self._settled and not hopeless():
                 self._news.wait(_WAKE_S)
 
+    def lose(self, index: PlaneIndex, why: str) -> None:
+        """Write down that a raw plane will not come, and what can therefore not be predicted."""
+        assert self._store is not None  # noqa: S101 - nothing is acquired before there is one
+        assert self._journal is not None  # noqa: S101
+        plan = self._store.plan
+        self._lost.add(index)
+        self._journal.append("missing", index=index, why=why)
+        source = plan.channels[index.c].name
+        for c, channel in enumerate(plan.channels):
+            if channel.virtual is None or channel.virtual.source != source:
+                continue
+            planned = plan.planned(c)
+            window = channel.virtual.window.window()
+            for target in window.targets(index, c, n_t=plan.n_t, n_z=plan.n_z):
+                if planned[target.t, target.z] and target not in self._settled:
+                    self._journal.append(
+                        "impossible",
+                        index=target,
+                        why=f"a source plane never came: {source} t {index.t} z {index.z}",
+                    )
+                    self._settle(target)
+
+    def doubt(self, index: PlaneIndex, why: str) -> None:
+        """Write down that a raw plane may be another's."""
+        assert self._journal is not None  # noqa: S101 - as in `lose`
+        self.uncertain.add(index)
+        self._journal.append("uncertain", index=index, why=why)
+
     def missing(self, why: str) -> None:
-        """Write down which raw planes never came, and so that nothing can be predicted from them."""
+        """Write down which raw planes never came that nobody has told as lost."""
         assert self._store is not None  # noqa: S101 - asked at the end of a run
         assert self._journal is not None  # noqa: S101
         plan = self._store.plan
@@ -104,7 +134,7 @@ class Ledger:
             if channel.kind == "raw":
                 there = self._store.present(c)
                 for index in plan.planned_indices(c):
-                    if not there[index.t, index.z]:
+                    if not there[index.t, index.z] and index not in self._lost:
                         self._journal.append("missing", index=index, why=why)
 
     def unreported(self) -> None:
@@ -130,6 +160,7 @@ class Ledger:
             planes_stained=len(self.stained),
             planes_missing=status.owed + status.impossible,
             planes_skipped=status.skipped,
+            planes_uncertain=len(self.uncertain),
             planes_filled_in_later=len(self.stained) - len(self.latencies_ms),
             latency_ms=Latency.of(self.latencies_ms),
             notes=self.notes,

@@ -63,9 +63,7 @@ class Recorder:
         self._unfinished = 0
         self._error: BaseException | None = None
         # Indices and numbers only; no longer than the plan has planes.
-        self._committed: queue.SimpleQueue[tuple[PlaneIndex, dict[str, Any], int, int] | None] = (
-            queue.SimpleQueue()
-        )
+        self._committed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._keep_books, name="livestain-recorder", daemon=True
         )
@@ -125,7 +123,7 @@ class Recorder:
             self._note(error)
             self._finish_one()
         else:
-            self._committed.put((index, facts, ready_ns, committed_ns))
+            self._committed.put(partial(self._tell, index, facts, ready_ns, committed_ns))
         self._release(nbytes)
 
     def _release(self, nbytes: int) -> None:
@@ -146,18 +144,28 @@ class Recorder:
             self._on_error(error)
 
     def _keep_books(self) -> None:
-        while (item := self._committed.get()) is not None:
-            index, facts, ready_ns, committed_ns = item
+        while (task := self._committed.get()) is not None:
             try:
-                self._journal.append("plane", index=index, **facts)
-                self._on_committed(index, ready_ns, committed_ns)
+                task()
             except BaseException as error:
                 self._note(error)
             finally:
                 self._finish_one()
 
+    def _tell(
+        self, index: PlaneIndex, facts: dict[str, Any], ready_ns: int, committed_ns: int
+    ) -> None:
+        self._journal.append("plane", index=index, **facts)
+        self._on_committed(index, ready_ns, committed_ns)
+
+    def later(self, task: Callable[[], None]) -> None:
+        """Run a task on the thread that keeps the books, where the acquisition must not wait for it."""
+        with self._room:
+            self._unfinished += 1
+        self._committed.put(task)
+
     def flush(self) -> None:
-        """Wait until every recorded plane is committed and its news was told."""
+        """Wait until every recorded plane is committed, its news was told, and every task is done."""
         with self._room:
             self._room.wait_for(lambda: self._unfinished == 0)
 

@@ -101,6 +101,9 @@ class RunReport:
         Planes that were planned, are not there, and that no lag policy has given up.
     planes_skipped : int
         Planes that a lag policy has given up.
+    planes_uncertain : int
+        Raw planes that may lie in another's place: of bursts that came short from a camera without
+        numbers of its own.
     planes_filled_in_later : int
         Virtual planes stained after a newer time point had come; not in `latency_ms`.
     latency_ms : Latency
@@ -122,6 +125,7 @@ class RunReport:
     planes_stained: int
     planes_missing: int
     planes_skipped: int
+    planes_uncertain: int
     planes_filled_in_later: int
     latency_ms: Latency
     worker_deaths: int

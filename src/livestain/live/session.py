@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,11 +19,11 @@ from livestain.live.buffer import burst_buffer
 from livestain.live.checks import check_idle, check_recording_stays, check_room
 from livestain.live.core_facts import connect_direct, provenance
 from livestain.live.ledger import Ledger
+from livestain.live.placing import FramePlacer
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport, Stained
 from livestain.live.virtual import split_sequence
-from livestain.planes import PlaneIndex
 from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.protocol import ChannelModel, WorkerSetup
 from livestain.store import Journal, check_place, create_store, finalise, journal_path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymmcore_plus import CMMCorePlus
 
+    from livestain.planes import PlaneIndex
     from livestain.store import Store
     from livestain.store.plan import Codec
 
@@ -130,6 +132,10 @@ class Session:
         self._broken = threading.Event()  # the acquisition itself, not a listener of the user's
         self._errors: list[BaseException] = []
         self._ledger = Ledger()
+        self._placer = FramePlacer(
+            lambda index, why: self._recorder.later(partial(self._ledger.lose, index, why)),
+            lambda index, why: self._recorder.later(partial(self._ledger.doubt, index, why)),
+        )
         self._report: RunReport | None = None
         self._shown: set[int] = set()
         self._host: WorkerHost
@@ -363,7 +369,7 @@ class Session:
         slots: list[tuple[Any, Callable[..., None]]] = [
             (events.frameReady, self._on_frame),
             (events.sequenceStarted, self._cancel_again),
-            (events.eventStarted, self._cancel_again),
+            (events.eventStarted, self._on_event),
             (events.sequenceCanceled, self._on_canceled),
         ]
         for signal, slot in slots:
@@ -375,15 +381,27 @@ class Session:
                     self._acquiring.set()
                     self.core.mda.run(self.plan.sequence)
         except Exception as error:
+            self._placer.end(
+                stopped=self._stopping
+            )  # before `_fail`: it may be the burst that failed
             self._fail(error)
         finally:
+            self._placer.end(stopped=self._stopping)
             self._acquiring.clear()
             for signal, slot in slots:
                 signal.disconnect(slot)
 
+    @property
+    def _stopping(self) -> bool:
+        return self._cancelled.is_set() or self._broken.is_set()
+
+    def _on_event(self, event: useq.MDAEvent) -> None:
+        self._placer.begin(event)
+        self._cancel_again()
+
     def _cancel_again(self, *_: object) -> None:
         """Repeat a `cancel` that the runner forgot: one between two events, or before the first."""
-        if self._cancelled.is_set() or self._broken.is_set():
+        if self._stopping:
             self._stop_runner()
 
     def _on_canceled(self, *_: object) -> None:
@@ -403,9 +421,7 @@ class Session:
         """
         ready_ns = time.perf_counter_ns()
         try:
-            index = PlaneIndex(
-                0, event.index.get("t", 0), event.index.get("c", 0), event.index.get("z", 0)
-            )
+            index = self._placer.place(event, meta)
             self._recorder.record(index, image, meta, ready_ns)
             for target in self.plan.lockstep.get(index, ()):
                 self._ledger.wait_settled(target, self._is_hopeless)
@@ -414,7 +430,7 @@ class Session:
 
     def _is_hopeless(self) -> bool:
         """Whether in lockstep no prediction is worth waiting for any more."""
-        return self._cancelled.is_set() or self._broken.is_set() or self._host.error is not None
+        return self._stopping or self._host.error is not None
 
     def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
@@ -462,9 +478,8 @@ class Session:
     def _end(self, began: float) -> None:
         """Downstream in order: last raw writes, then what is owed, then times and report."""
         self._recorder.flush()
-        stopped = self._cancelled.is_set() or self._broken.is_set()
         self._ledger.missing(
-            "the run was stopped before it" if stopped else "the camera gave no image for it"
+            "the run was stopped before it" if self._stopping else "the camera gave no image for it"
         )
         self._host.finish(cancelled=self._aborted)
         if self._host.error is not None:

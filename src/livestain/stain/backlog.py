@@ -134,17 +134,13 @@ class Backlog:
                 self._make_owed(channel, source)
 
     def _make_owed(self, channel: _Channel, source: PlaneIndex) -> None:
-        window = channel.window
-        half = self._n_z if window.z == "all" else window.z // 2
-        for t in range(source.t - window.future, source.t + window.past + 1):
-            for z in range(max(source.z - half, 0), min(source.z + half, self._n_z - 1) + 1):
-                target = source.at(t=t, c=channel.c, z=z)
-                if target not in channel.planned or target in channel.closed:
-                    continue
-                if target not in channel.queued and self._here.issuperset(
-                    self._sources(channel, target)
-                ):
-                    self._queue(channel, target)
+        for target in channel.window.targets(source, channel.c, n_t=self._n_t, n_z=self._n_z):
+            if target not in channel.planned or target in channel.closed:
+                continue
+            if target not in channel.queued and self._here.issuperset(
+                self._sources(channel, target)
+            ):
+                self._queue(channel, target)
 
     def _queue(self, channel: _Channel, target: PlaneIndex) -> None:
         channel.queued.add(target)

@@ -60,8 +60,8 @@ class Journal:
         Parameters
         ----------
         kind : str
-            "plane", "stained", "missing", "skipped", "impossible", "fault", "started", "resumed"
-            or "finished".
+            "plane", "stained", "missing", "uncertain", "skipped", "impossible", "fault", "started",
+            "resumed" or "finished".
         **fields
             JSON types, tuples, numpy numbers and paths; NaN and infinity are written as null. A
             `time` given here stands instead of now.

@@ -32,6 +32,9 @@ _WORDS: dict[str, _Word] = {
 }
 
 
+_NUMBERS = ("planned", "present", "missing", "owed", "skipped", "impossible", "uncertain")
+
+
 @dataclass
 class PlaneCounts:
     """Numbers of planes: planned = present + missing, missing = owed + skipped + impossible."""
@@ -42,12 +45,14 @@ class PlaneCounts:
     owed: int = 0
     skipped: int = 0
     impossible: int = 0
+    uncertain: int = 0
+    """Of the present ones, those that may be another plane's."""
     reasons: dict[str, int] = field(default_factory=dict)
-    """Why planes are skipped or impossible -> how many."""
+    """Why planes are skipped, impossible or uncertain -> how many."""
 
     def add(self, other: PlaneCounts) -> None:
         """Add the numbers of another count to these."""
-        for name in ("planned", "present", "missing", "owed", "skipped", "impossible"):
+        for name in _NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.reasons = dict(Counter(self.reasons) + Counter(other.reasons))
 
@@ -97,8 +102,13 @@ class StoreStatus:
         return self.total.impossible
 
     @property
+    def uncertain(self) -> int:
+        """Present planes that may be another plane's."""
+        return self.total.uncertain
+
+    @property
     def reasons(self) -> dict[str, int]:
-        """Why planes are skipped or impossible -> how many."""
+        """Why planes are skipped, impossible or uncertain -> how many."""
         return self.total.reasons
 
     def to_dict(self) -> dict[str, Any]:
@@ -145,7 +155,7 @@ def store_status(path: Path | str) -> StoreStatus:
         # Before the chunks: a plane that comes in between is then present, not given up.
         journal = journal_path(store.path)
         has_journal = journal.exists()
-        told, finished = _told(read_journal(journal) if has_journal else [])
+        told, doubts, finished = _told(read_journal(journal) if has_journal else [])
         plan, there = store.plan, store.present_grid()
         where = str(store.path)
 
@@ -168,15 +178,22 @@ def store_status(path: Path | str) -> StoreStatus:
             if word != "owed":
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
                 gone[t, z] = True
+        for index, why in doubts.items():
+            if index.c == c and there[index.t, c, index.z]:
+                counts.uncertain += 1
+                counts.reasons[why] = counts.reasons.get(why, 0) + 1
         lost[channel.name] = gone
         (raw if channel.kind == "raw" else virtual).add(counts)
         total.add(counts)
     return StoreStatus(where, has_journal, finished, total, raw, virtual, by_channel)
 
 
-def _told(lines: list[dict[str, Any]]) -> tuple[dict[PlaneIndex, tuple[_Word, str]], bool]:
-    """Return the journal's last word on each plane, and whether the run has finished."""
+def _told(
+    lines: list[dict[str, Any]],
+) -> tuple[dict[PlaneIndex, tuple[_Word, str]], dict[PlaneIndex, str], bool]:
+    """Return the journal's last word on each plane, its doubts, and whether the run has finished."""
     told: dict[PlaneIndex, tuple[_Word, str]] = {}
+    doubts: dict[PlaneIndex, str] = {}
     finished = False
     for line in lines:
         kind = line.get("kind")
@@ -191,7 +208,9 @@ def _told(lines: list[dict[str, Any]]) -> tuple[dict[PlaneIndex, tuple[_Word, st
             told[index] = (_WORDS[kind], str(line.get("why") or kind))
         elif kind in ("plane", "stained"):
             told.pop(index, None)
-    return told, finished
+        elif kind == "uncertain":
+            doubts[index] = str(line.get("why") or kind)
+    return told, doubts, finished
 
 
 def _untold(

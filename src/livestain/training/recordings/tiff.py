@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import zlib
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +16,11 @@ from livestain.training.recordings.base import (
     one_channel,
     read_notes,
 )
+from livestain.training.recordings.tiff_errors import tiff_errors
 from livestain.training.recordings.units import square_um, um_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import tifffile
@@ -69,7 +67,7 @@ class TiffVolume:
     def __init__(self, path: Path) -> None:
         import tifffile
 
-        with _told(path):
+        with tiff_errors(path):
             self._file = tifffile.TiffFile(path)
             self._series = self._file.series
         self._path = path
@@ -90,7 +88,7 @@ class TiffVolume:
         """
         found = self._series[series]
         lead = found.shape[:-2]
-        with _told(self._path):
+        with tiff_errors(self._path):
             if found.dataoffset is None and len(found.pages) == int(np.prod(lead)):
                 page = found.pages[int(np.ravel_multi_index(index, lead)) if lead else 0]
                 assert page is not None  # noqa: S101 - asked for those alone that are there
@@ -130,7 +128,7 @@ def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...]]:
     """
     import tifffile
 
-    with _told(path), tifffile.TiffFile(path) as file:
+    with tiff_errors(path), tifffile.TiffFile(path) as file:
         ome = _ome_images(file)
         images = ome or [{}] * len(file.series)
         found = tuple(
@@ -230,26 +228,6 @@ def _listed(found: Any) -> list[Any]:
     if found is None:
         return []
     return list(found) if isinstance(found, list | tuple) else [found]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Tell in a sentence why a file cannot be read.
-
-    The library's word that missing planes are zeros is kept back, since here they are never read.
-    """
-    logger = logging.getLogger("tifffile")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path} cannot be read: {reason}. Expected a TIFF file; replace or remove it."
-        ) from error
-    finally:
-        logger.setLevel(level)
 
 
 class TiffRecording(Recording):
