@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_COLUMNS = ("planned", "present", "missing", "owed", "skipped", "impossible", "uncertain")
+_COLUMNS = ("planned", "present", "missing", "owed", "skipped", "impossible")
 
 
 def register(app: typer.Typer) -> None:
@@ -43,11 +43,13 @@ def _show(found: StoreStatus) -> None:
 
     table = Table(title=escape(found.path))
     table.add_column("channel")
-    for column in _COLUMNS:
+    # Rare, and the table is as wide as a terminal without it.
+    columns = (*_COLUMNS, "uncertain") if found.uncertain else _COLUMNS
+    for column in columns:
         table.add_column(column, justify="right")
 
     def add(name: str, counts: PlaneCounts) -> None:
-        table.add_row(escape(name), *(str(getattr(counts, column)) for column in _COLUMNS))
+        table.add_row(escape(name), *(str(getattr(counts, column)) for column in columns))
 
     for name, counts in found.by_channel.items():
         add(name, counts)
