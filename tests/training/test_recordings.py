@@ -254,7 +254,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path, spec, kind):
     content = whole.read_bytes()
     (data / "movie-0.ome.tif").write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=r"movie-0\.ome\.tif is cut short"):
-        find_pairs(data, spec())
+        find_pairs(data, spec)
 
 
 def test_pixels_that_are_no_numbers_are_named(tmp_path, spec):
