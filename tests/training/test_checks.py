@@ -11,7 +11,7 @@ from training_cases import make_pair, write_image
 
 from livestain.errors import DataError
 from livestain.training import find_pairs
-from livestain.training.checks import run_checks
+from livestain.training.checks import run_checks, sentences
 from livestain.training.pairs import PairSpec
 from livestain.training.recipe import Recipe, find_recipe
 
@@ -70,6 +70,9 @@ def test_displacement_is_found_told_and_refused(tmp_path, checked):
     assert low <= b.dy_px <= high
     assert high - low < 2
     assert report.beyond() == (b,)
+    (told,) = sentences(report)
+    assert "in movie b, in 1 of 2 movies by a pixel or more" in told
+    assert "checks.registration: shift would correct it" in told
     with pytest.raises(
         DataError, match=r"mitochondria lies 3\.\d px down and 7\.\d px left .* movie b.*5 px"
     ):
@@ -87,6 +90,7 @@ def test_planes_that_have_nothing_in_common_are_neither_passed_nor_refused(tmp_p
     write_movie(tmp_path, "a", spoil=strangers)
     (one,) = checked(registration="shift").registration
     assert not one.told
+    assert list(sentences(checked())) == []
     assert "chance" in one.why_not
     assert checked(registration="shift").corrections == {}
 
@@ -96,6 +100,8 @@ def test_a_shift_is_corrected(tmp_path, checked):
     write_movie(tmp_path, "b", seed=1)
     report = checked(registration="shift")
     assert list(report.corrections) == ["a"]
+    (told,) = sentences(report)
+    assert told.endswith("it is corrected.")
     pair = report.pairs.pairs[0]
     data = report.pairs.read(pair)
     # 4 rows below and 8 columns at the left have no target, and are cut off both.
@@ -160,6 +166,9 @@ def test_bad_pairs_are_listed_with_reasons_and_dropped(tmp_path, checked):
     ]  # fmt: skip
     assert report.reference.planes == 12
     assert "10.0% of its pixels" in next(b.why for b in report.bad if b.kind == "saturated")
+    (told,) = sentences(report)
+    assert told.startswith("4 of 16 pairs are bad (1 constant, 1 defocused, ")
+    assert "they are left out" in told
     json.dumps(report.to_dict(), allow_nan=False)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from io import StringIO
 
 import pytest
-from training_cases import make_movie
+from rich.console import Console
+from training_cases import make_movie, write_image
 
 from livestain.cli.app import run as run_command
 from livestain.images import read_image
 from livestain.metrics import no_learning_control, pearson
+from livestain.training.bar import new_progress
 
 
 def command(*arguments, cwd):
@@ -64,6 +67,37 @@ def test_from_pairs_to_scores(data, recipe_file, tmp_path):
         for path in sorted((data / "movie-c" / "brightfield").iterdir())
     ]
     assert one["control"] == pytest.approx(sum(by_hand) / 4)
+
+
+def test_what_was_found_in_the_data_is_told(data, recipe_file, tmp_path, capsys):
+    """Also where standard error is no terminal: bad pairs, movies without pairs, and a split that leaks."""
+    for file in sorted((data / "movie-a" / "mitochondria").iterdir())[:2]:
+        write_image(file, read_image(file).clip(0, 20))
+    for channel in ("brightfield", "mitochondria"):
+        (data / "movie-bare" / channel).mkdir(parents=True)
+    split = "split={by: random_crops_that_leak, validation: 0.2}"
+    out = str(tmp_path / "run")
+    arguments = ["train", str(recipe_file), "--data", str(data), "--out", out, "--steps", "2"]
+    assert run_command([*arguments, "--set", split]) == 0
+    told = capsys.readouterr().err
+    assert "No pairs in bare:" in told
+    assert "2 of 12 pairs are bad (2 saturated); they are trained on all the same" in told
+    assert "nothing of other cells" in told
+    assert run_command([*arguments[:-1], "3", "--movies", "bare", "--out", out + "2"]) == 2
+    assert "The movie 'bare' has no pairs" in capsys.readouterr().err
+    assert run_command(["check-data", str(recipe_file), "--data", str(data)]) == 0
+    assert "No pairs in: bare." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_bar_keeps_steps_and_times_where_it_is_narrow(width):
+    note = "loss 1.196  validation pearson -0.161  validation loss 1.39"
+    progress = new_progress()
+    progress.add_task("training", total=4000, completed=1234, note=note)
+    shown = StringIO()
+    Console(file=shown, width=width).print(progress.get_renderable())
+    for words in ("training", "1234/4000", "0:00:00", "-:--:--", *note.split()):
+        assert words in shown.getvalue()
 
 
 def test_the_mean_is_over_movies_of_the_mean_over_images(data, recipe_file, tmp_path, capsys):

@@ -125,6 +125,9 @@ def _show(report: CheckReport) -> None:
             f"{bad.kind}: {escape(bad.movie)}, {escape(bad.pair)}: {escape(bad.why)}",
             highlight=False,
         )
+    without = report.recorded.without_pairs
+    if without:
+        console.print(f"No pairs in: {escape(', '.join(without))}.", highlight=False)
     for problem in report.problems:
         console.print(escape(problem), highlight=False)
     if not report.bad and not report.problems:

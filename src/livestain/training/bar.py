@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 
 from livestain.training.extra import needs_train_extra
 
@@ -24,22 +26,31 @@ if TYPE_CHECKING:
 
     from livestain.training.watching import Watch
 
-__all__ = ["Bar", "new_progress"]
+__all__ = ["Bar", "new_progress", "tell"]
 
 
 def new_progress() -> Progress:
-    """Return a progress display on standard error, if that is a terminal; its tasks have a field `note`."""
+    """Return a progress display on standard error, if that is a terminal; its tasks have a field `note`.
+
+    In a narrow terminal the note is broken into lines, and steps and times stay whole.
+    """
     console = Console(stderr=True)
     return Progress(
         TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(table_column=Column(no_wrap=True)),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=False)),
         console=console,
         disable=not console.is_terminal,
     )
+
+
+def tell(*sentences: str) -> None:
+    """Write sentences to standard error, one a line, whether or not it is a terminal."""
+    for sentence in sentences:
+        print(f"livestain: {sentence}", file=sys.stderr)
 
 
 class Bar(Callback):
@@ -65,7 +76,9 @@ class Bar(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         """Go one on."""
-        note = "  ".join(f"{name} {value:.4g}" for name, value in self._watch.latest.items())
+        note = "  ".join(
+            f"{name.replace('_', ' ')} {value:.3g}" for name, value in self._watch.latest.items()
+        )
         self._progress.update(self._task, completed=pl_module.done, note=note)
 
     def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:

@@ -51,19 +51,21 @@ def find_pairs(data: Path | str, spec: PairSpec) -> PairSet:
     data = Path(data)
     recordings = {recording.name: recording for recording in find_recordings(data, spec)}
     pool = PlanePool(recordings, spec, data)
-    movies = []
+    movies, without = [], []
     for name, recording in recordings.items():
         _check_channels(recording, pool, spec)
         _check_voxels(recording, spec)
         pairs = tuple(_Finder(recording, pool, spec).pairs())
         if pairs:
             movies.append(Movie(name, pairs))
+        else:
+            without.append(name)
     if not movies:
         raise DataError(
             f"There are no pairs in {data}. Expected {spec.folders} with images of equal names "
             "(.png, .tif), or livestain stores NAME.ome.zarr, OME-Zarr or OME-TIFF with these channels."
         )
-    found = PairSet(movies, PairReader(pool, spec), spec)
+    found = PairSet(movies, PairReader(pool, spec), spec, without_pairs=without)
     if spec.pairing == "unpaired":
         for half, slots in (("source", spec.sources), ("target", spec.targets)):
             if not any(getattr(pair, f"has_{half}") for pair in found.pairs):

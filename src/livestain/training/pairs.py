@@ -76,6 +76,8 @@ class PairSet:
         What makes a pair.
     crops : LeakingCrops, optional
         Where the set is random crops, and not whole pairs.
+    without_pairs : sequence of str
+        Recordings that were found and have none.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class PairSet:
         spec: PairSpec,
         *,
         crops: LeakingCrops | None = None,
+        without_pairs: Sequence[str] = (),
     ) -> None:
+        self.without_pairs = tuple(without_pairs)
         self.movies = tuple(sorted(movies, key=lambda movie: movie.name))
         self.pairs = tuple(pair for movie in self.movies for pair in movie.pairs)
         self.spec = spec
@@ -143,7 +147,9 @@ class PairSet:
             for movie in self.movies
             if (left := tuple(pair for pair in movie.pairs if pair in kept))
         ]
-        return PairSet(movies, self.reader, self.spec, crops=crops)
+        return PairSet(
+            movies, self.reader, self.spec, crops=crops, without_pairs=self.without_pairs
+        )
 
     def known(self, name: str) -> str:
         """Return the name of a movie, given with or without `movie-` before it.
@@ -156,6 +162,11 @@ class PairSet:
         for known in (name, movie_name(name)):
             if known in self.names:
                 return known
+            if known in self.without_pairs:
+                raise DataError(
+                    f"The movie {name!r} has no pairs: no place there has both what is seen and what is "
+                    f"predicted. Name others of: {', '.join(self.names)}."
+                )
         raise DataError(
             f"There is no movie {name!r} in the data; there are: {', '.join(self.names)}."
         )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from livestain.bundle import find_bundle
 from livestain.errors import DataError, SettingsError
-from livestain.training.bar import new_progress
-from livestain.training.checks import run_checks
+from livestain.training.bar import new_progress, tell
+from livestain.training.checks import run_checks, sentences
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
 from livestain.training.run_folder import TEACHER
@@ -87,7 +87,7 @@ def prepare(
     monitor : str, optional
         A movie that is left out and looked at.
     progress : bool
-        Whether to show bars.
+        Whether to show bars, and to tell what was found.
 
     Raises
     ------
@@ -107,6 +107,8 @@ def prepare(
             report = run_checks(chosen, recipe, progress=tick)
         chosen = report.pairs
         split = split_pairs(chosen, recipe)
+        if progress:
+            tell(*sentences(report), *([split.leaks] if split.leaks else []))
         if split.validation is not None and len(WholePairs(split.validation, recipe)) == 0:
             raise DataError(
                 f"The validation data of the recipe {recipe.name} has no pair of source and target that its "

@@ -84,7 +84,7 @@ def train(
     resume : bool
         Go on with the unfinished training in `out`, of the same recipe and data.
     progress : bool
-        Whether to show a bar.
+        Whether to show a bar, and to tell on standard error what was found in the data.
 
     Returns
     -------

@@ -5,6 +5,7 @@ from livestain.training.checks.looking import run_checks
 from livestain.training.checks.quality import BadPair
 from livestain.training.checks.registration import Registration
 from livestain.training.checks.report import CheckReport, TargetStatistics
+from livestain.training.checks.telling import sentences
 
 __all__ = [
     "BadPair",
@@ -14,4 +15,5 @@ __all__ = [
     "TargetStatistics",
     "corrected",
     "run_checks",
+    "sentences",
 ]
