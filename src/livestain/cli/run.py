@@ -62,6 +62,14 @@ def run(
         Literal["blosc-lz4", "blosc-zstd", "none"],
         typer.Option("--codec", help="How planes are compressed: fast, small, not at all."),
     ] = "blosc-lz4",
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Make all checks, measure the models, tell planes, disk, time and light, and end: "
+            "nothing moves, nothing is written.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -96,6 +104,15 @@ def run(
         overwrite=overwrite,
         codec=codec,
     )
+    if dry_run:
+        from livestain.cli.rehearsing import print_rehearsal, rehearse_run
+
+        found = rehearse_run(session)
+        if as_json:
+            print_json(found.to_dict())
+        else:
+            print_rehearsal(found)
+        return
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
     report, code = drive(session, latest if session.plan.bundles else None)
     result = summary(report, score(session))

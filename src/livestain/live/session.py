@@ -271,7 +271,14 @@ class Session:
 
     # ------------------------------------------------------------------ before hardware moves
 
-    def _prepare(self) -> None:
+    def check(self) -> None:
+        """Make every check that needs no model and no store; nothing is moved or written.
+
+        Raises
+        ------
+        LivestainError
+            One sentence on what cannot work.
+        """
         plan = self.plan
         if self.out.suffix != ".zarr":
             raise StoreError(
@@ -282,25 +289,34 @@ class Session:
         check_recording_stays(self.core, self.out)
         check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
+
+    def worker_setup(self) -> WorkerSetup:
+        """Return what the worker of this run has to know; makes the plan."""
+        plan = self.plan
+        return WorkerSetup(
+            shape=(plan.store.height, plan.store.width),
+            pixel_size_um=plan.store.pixel_size_um,
+            n_z=plan.store.n_z,
+            z_step_um=plan.store.z_step_um,
+            models=tuple(
+                ChannelModel(
+                    c=c,
+                    bundle=str(bundle.path.resolve()),
+                    sha256=bundle.sha256,
+                    output=output,
+                )
+                for c, (bundle, output) in plan.bundles.items()
+            ),
+            device=self._device,
+            threads=self._threads,
+        )
+
+    def _prepare(self) -> None:
+        plan = self.plan
+        self.check()
         with ExitStack() as stack:
             host = WorkerHost(
-                WorkerSetup(
-                    shape=(plan.store.height, plan.store.width),
-                    pixel_size_um=plan.store.pixel_size_um,
-                    n_z=plan.store.n_z,
-                    z_step_um=plan.store.z_step_um,
-                    models=tuple(
-                        ChannelModel(
-                            c=c,
-                            bundle=str(bundle.path.resolve()),
-                            sha256=bundle.sha256,
-                            output=output,
-                        )
-                        for c, (bundle, output) in plan.bundles.items()
-                    ),
-                    device=self._device,
-                    threads=self._threads,
-                ),
+                self.worker_setup(),
                 self._on_worker,
                 # Without models the worker only writes pyramids: a thread does, and no torch is loaded.
                 kind=self._worker_kind if plan.bundles else "thread",

@@ -59,6 +59,7 @@ class Models:
         self._stainers: dict[str, Stainer] = {}
         self._by_channel: dict[int, tuple[str, int]] = {}
         self._last: dict[str, _Last] = {}
+        self._warm_ms: dict[str, float] = {}
 
     def load(self, setup: WorkerSetup, stack: ExitStack) -> float:
         """Load the models and predict once with each, so that the first plane is as fast as the last.
@@ -85,7 +86,6 @@ class Models:
         from livestain.bundle import read_bundle
         from livestain.inference import Stainer
 
-        warm_ms = 0.0
         for model in setup.models:
             stainer = self._stainers.get(model.bundle)
             if stainer is None:
@@ -105,15 +105,18 @@ class Models:
                         threads=setup.threads,
                     )
                 )
-                warm_ms = max(warm_ms, stainer.warm_up(setup.shape, setup.n_z))
+                self._warm_ms[model.bundle] = stainer.warm_up(setup.shape, setup.n_z)
                 self._stainers[model.bundle] = stainer
             output = stainer.bundle.description.output_index(model.output)
             self._by_channel[model.c] = (model.bundle, output)
-        return warm_ms
+        return max(self._warm_ms.values())
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what the journal says of each channel's model."""
-        loaded = [(c, self._stainers[name]) for c, (name, _) in sorted(self._by_channel.items())]
+        loaded = [
+            (c, self._stainers[name], self._warm_ms[name])
+            for c, (name, _) in sorted(self._by_channel.items())
+        ]
         return [
             {
                 "c": c,
@@ -123,8 +126,9 @@ class Models:
                 "refused": stainer.refused,
                 "resampled": stainer.resampled,
                 "resampled_z": stainer.resampled_z,
+                "model_ms": round(warm_ms, 2),
             }
-            for c, stainer in loaded
+            for c, stainer, warm_ms in loaded
         ]
 
     def predict(self, store: Store, task: Task) -> Predicted:

@@ -1,0 +1,200 @@
+"""What a run would do, told before anything moves: planes, bytes, time, light, and if a model keeps up."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from livestain.stain.host import WorkerHost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from livestain.live.plan import RunPlan
+    from livestain.live.session import Session
+
+__all__ = ["Dose", "KeepsUp", "Rehearsal", "rehearse"]
+
+
+@dataclass(frozen=True)
+class Dose:
+    """Light that one channel costs the cells.
+
+    Attributes
+    ----------
+    exposures : int
+        Images that the camera takes.
+    seconds : float
+        Sum of their exposures, in seconds.
+    """
+
+    exposures: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class KeepsUp:
+    """Whether the models keep up with the camera on this machine.
+
+    Attributes
+    ----------
+    share_live : float
+        Fraction of the virtual planes that are stained while the run goes on.
+    rest_s : float
+        Seconds of staining after the last image.
+    model_ms : dict
+        Milliseconds of one prediction by bundle, measured at the run's frame size on this machine. A
+        model of whole stacks predicts a stack at once.
+    """
+
+    share_live: float
+    rest_s: float
+    model_ms: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would do.
+
+    Attributes
+    ----------
+    out : str
+        The store it would write.
+    planes_raw, planes_virtual : int
+        Planes that the sequence asks for.
+    shape : tuple of int
+        Height and width of a plane, in pixels.
+    bytes_needed, bytes_free : int
+        Of all planes with their pyramids, before compression, and of the disk.
+    seconds : float
+        Least duration of the acquisition: exposures and intervals, without moves and readout.
+    light : dict of Dose
+        By raw channel.
+    keeps_up : KeepsUp or None
+        None where nothing is predicted.
+    models : list of dict
+        Virtual channel, bundle, device, backend and resampling, as the report of the run has them.
+    """
+
+    out: str
+    planes_raw: int
+    planes_virtual: int
+    shape: tuple[int, int]
+    bytes_needed: int
+    bytes_free: int
+    seconds: float
+    light: dict[str, Dose]
+    keeps_up: KeepsUp | None
+    models: list[dict[str, Any]]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on whether the models keep up; empty where nothing is predicted."""
+        if self.keeps_up is None:
+            return ""
+        height, width = self.shape
+        rate = self.planes_raw / self.seconds if self.seconds else float("inf")
+        per_second = f"at up to {rate:.3g} planes/s" if rate < 1e6 else "as fast as the camera goes"
+        where = f"{width} x {height} {per_second}"
+        if self.keeps_up.share_live >= 1:
+            return f"{where}: the model keeps up."
+        rest = _words(self.keeps_up.rest_s)
+        return (
+            f"{where}: about {100 * self.keeps_up.share_live:.0f} % of planes live, the rest done after the "
+            f"run, {rest}."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain JSON types."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def rehearse(session: Session) -> Rehearsal:
+    """Check all that a run would check, and measure its models; nothing on the microscope moves.
+
+    Nothing is written either. The models are loaded where the run would load them, and predict
+    from noise of the camera's frame size.
+
+    Parameters
+    ----------
+    session : Session
+        Not started.
+
+    Raises
+    ------
+    LivestainError
+        One sentence on what cannot work.
+    """
+    session.check()
+    plan = session.plan
+    ready: dict[str, Any] = {"models": []}
+    if plan.bundles:
+        host = WorkerHost(session.worker_setup(), lambda kind, message: None)
+        try:
+            ready = host.start()
+        finally:
+            host.close(at_once=True)
+    channels = plan.store.channels
+    counts: Counter[str] = Counter()
+    for c, channel in enumerate(channels):
+        counts[channel.kind] += len(plan.store.planned_indices(c))
+    folder = session.out.parent
+    while not folder.exists():
+        folder = folder.parent
+    seconds, light = _time_and_light(plan, session.core.getExposure())
+    models = [{"channel": channels[m["c"]].name, **m} for m in ready["models"]]
+    return Rehearsal(
+        out=str(session.out),
+        planes_raw=counts["raw"],
+        planes_virtual=counts["virtual"],
+        shape=(plan.store.height, plan.store.width),
+        bytes_needed=plan.store.nbytes(),
+        bytes_free=shutil.disk_usage(folder).free,
+        seconds=seconds,
+        light=light,
+        keeps_up=_keeps_up(plan, models, seconds) if models else None,
+        models=models,
+    )
+
+
+def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str, Dose]]:
+    """Go through the events as the runner would; channels without an exposure have the camera's."""
+    exposures: dict[str, list[float]] = {}
+    now = began = 0.0
+    for event in plan.sequence:
+        if event.reset_event_timer:
+            began = now
+        now = max(now, began + (event.min_start_time or 0.0))
+        if event.action is None or event.action.type == "acquire_image":
+            name = event.channel.config if event.channel is not None else "camera"
+            exposures.setdefault(name, []).append(event.exposure or exposure_ms)
+            now += exposures[name][-1] / 1e3
+    return now, {name: Dose(len(ms), sum(ms) / 1e3) for name, ms in exposures.items()}
+
+
+def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float) -> KeepsUp:
+    """Compare what the models need with the time that the run takes."""
+    needed: dict[str, float] = {}
+    model_ms: dict[str, float] = {}
+    for model in models:
+        c, name = model["c"], model["bundle"]
+        planes = plan.store.planned(c)
+        virtual = plan.store.channels[c].virtual
+        whole = virtual is not None and virtual.window.z == "all"
+        predictions = int(planes.any(axis=1).sum() if whole else planes.sum())
+        model_ms[name] = model["model_ms"]
+        # Channels of several outputs of one model share its predictions.
+        needed[name] = max(needed.get(name, 0.0), predictions * model["model_ms"] / 1e3)
+    total = sum(needed.values())
+    share = min(1.0, seconds / total) if total else 1.0
+    return KeepsUp(share, max(0.0, total - seconds), model_ms)
+
+
+def _words(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {max(1, round(seconds))} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
