@@ -101,8 +101,8 @@ def make_bundle(
     )
     sources = 1 + len(more_kinds)
     kwargs = {"width": width, "depth": depth}
-    if network_dims(network) == 2:
-        kwargs["in_channels"] = sources * window.n_planes
+    flat = network_dims(network) == 2
+    kwargs["in_channels"] = sources * window.n_planes if flat else sources
     with torch.random.fork_rng():
         torch.manual_seed(0)
         built = build_network(network, **kwargs)

@@ -163,9 +163,3 @@ class TestRefused:
         assert plan(a_sequence(z=8), bundle).store.n_z == 8
         with pytest.raises(BundleError, match="5 z-planes, but the model needs a whole stack of 8"):
             plan(a_sequence(z=5), bundle)
-
-    def test_a_model_of_several_source_channels(self, plan, bundle_of):
-        with pytest.raises(
-            BundleError, match=r"looks at 2 channels \(brightfield, phase\) at once"
-        ):
-            plan(a_sequence(), bundle_of(z=1, more_kinds=("phase",)))

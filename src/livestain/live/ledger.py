@@ -105,19 +105,11 @@ class Ledger:
         self._lost.add(index)
         self._journal.append("missing", index=index, why=why)
         source = plan.channels[index.c].name
-        for c, channel in enumerate(plan.channels):
-            if channel.virtual is None or channel.virtual.source != source:
-                continue
-            planned = plan.planned(c)
-            window = channel.virtual.window.window()
-            for target in window.targets(index, c, n_t=plan.n_t, n_z=plan.n_z):
-                if planned[target.t, target.z] and target not in self._settled:
-                    self._journal.append(
-                        "impossible",
-                        index=target,
-                        why=f"a source plane never came: {source} t {index.t} z {index.z}",
-                    )
-                    self._settle(target)
+        for target in plan.targets_of(index):
+            if plan.planned(target.c)[target.t, target.z] and target not in self._settled:
+                why = f"a source plane never came: {source} t {index.t} z {index.z}"
+                self._journal.append("impossible", index=target, why=why)
+                self._settle(target)
 
     def doubt(self, index: PlaneIndex, why: str) -> None:
         """Write down that a raw plane may be another's."""

@@ -16,6 +16,7 @@ from livestain.live.checks import (
     pixel_size_of,
 )
 from livestain.live.microscope import SimulatedCore
+from livestain.live.sources import all_sources, first_source
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
@@ -128,14 +129,7 @@ def plan_run(
     }
     for virtual in split.virtual:
         c = len(channels)
-        source_c = _source_of(virtual, raw_names)
-        kind = virtual.settings.source_kind or kind_of_channel(raw_names[source_c])
-        if kind is None:
-            raise SequenceError(
-                f"The name of the source channel {raw_names[source_c]!r} does not say what it shows. "
-                f"Give source_kind (brightfield, phase, dic or fluorescence) for {virtual.name!r} in "
-                "metadata.livestain.channels."
-            )
+        first_c, kind = first_source(virtual, raw_names)
         bundle = _bundle_of(
             virtual,
             models.get(virtual.name),
@@ -143,21 +137,16 @@ def plan_run(
             pixel,
             simulated=isinstance(core, SimulatedCore),
         )
-        if bundle.description.input.more_kinds:
-            raise BundleError(
-                f"The model {bundle.name} looks at {len(bundle.description.input.kinds)} channels "
-                f"({', '.join(bundle.description.input.kinds)}) at once, and a virtual channel has one "
-                "source. Choose a model of one source channel."
-            )
         output = _output_of(virtual, bundle)
         check_fit(
             bundle.description,
             kind=kind,
             pixel_size_um=pixel,
             # Of the source alone: another channel's stack is of no use to the model.
-            n_z=len({z for _, z in raw_planned[source_c]}),
+            n_z=len({z for _, z in raw_planned[first_c]}),
             z_step_um=z_step,
         )
+        sources = all_sources(virtual, bundle, raw_names)
         window_plan = WindowPlan.model_validate(
             bundle.description.input.window.model_dump(exclude={"depth"})
         )
@@ -175,7 +164,7 @@ def plan_run(
         targets: set[tuple[int, int]] = set()
         for t, z in virtual.requested:
             target = PlaneIndex(0, t, c, z)
-            needed = window.sources(target, source_c, n_t=n_t, n_z=n_z)
+            needed = [i for s in sources for i in window.sources(target, s, n_t=n_t, n_z=n_z)]
             # A prediction is planned where its sources are: a sparse source gives a sparse prediction.
             if t < n_t and z < n_z and all(i in order for i in needed):
                 targets.add((t, z))
@@ -184,7 +173,8 @@ def plan_run(
         if not targets:
             raise SequenceError(
                 f"No plane of the virtual channel {virtual.name!r} can be predicted: its source "
-                f"{raw_names[source_c]!r} is acquired at none of the time points and depths asked for."
+                f"{' and '.join(repr(raw_names[s]) for s in sources)} is acquired at none of the time "
+                "points and depths asked for."
             )
         spec = next(o for o in bundle.description.outputs if o.name == output)
         bundles[c] = (bundle, output)
@@ -196,7 +186,8 @@ def plan_run(
                 planned=_blocks(targets),
                 display=tuple((v - spec.offset) / spec.scale for v in spec.display),
                 virtual=VirtualPlan(
-                    source=raw_names[source_c],
+                    source=raw_names[sources[0]],
+                    more_sources=tuple(raw_names[s] for s in sources[1:]),
                     window=window_plan,
                     scale=spec.scale,
                     offset=spec.offset,
@@ -261,27 +252,6 @@ def _blocks(planes: set[tuple[int, int]]) -> tuple[PlannedBlock, ...]:
     for t, zs in depths.items():
         times[tuple(zs)].append(t)
     return tuple(PlannedBlock(t=tuple(ts), z=zs) for zs, ts in times.items())
-
-
-def _source_of(virtual: VirtualChannel, raw_names: list[str]) -> int:
-    wanted = virtual.settings.source
-    if wanted is not None:
-        if wanted not in raw_names:
-            raise SequenceError(
-                f"The source {wanted!r} of the virtual channel {virtual.name!r} is not a channel of "
-                f"the sequence; it has: {', '.join(raw_names)}."
-            )
-        return raw_names.index(wanted)
-    kind = virtual.settings.source_kind or "brightfield"
-    fitting = [c for c, name in enumerate(raw_names) if kind_of_channel(name) == kind]
-    if len(fitting) == 1:
-        return fitting[0]
-    found = "none of the sequence's channels" if not fitting else "several of its channels"
-    raise SequenceError(
-        f"{found.capitalize()} ({', '.join(raw_names)}) can be taken for the {kind} source of the "
-        f"virtual channel {virtual.name!r}. Name it: source under metadata.livestain.channels."
-        f"{virtual.name}."
-    )
 
 
 def _bundle_of(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "VIRTUAL_GROUP",
     "ChannelSettings",
+    "Kind",
     "LivestainSettings",
     "SplitSequence",
     "VirtualChannel",
@@ -51,14 +52,25 @@ class ChannelSettings(Settings):
     output: str | None = None
     """Which of the bundle's outputs; without it the one named like the channel, or the only one."""
 
-    source: str | None = None
-    """Preset of the sequence that is stained; without it the one whose name says its kind."""
+    source: str | tuple[str, ...] | None = None
+    """Preset of the sequence that is stained; without it the one whose name says its kind. A list, in the
+    model's order, for models that look at several channels."""
 
-    source_kind: Kind | None = None
-    """What the source shows, where its name does not say it."""
+    source_kind: Kind | tuple[Kind, ...] | None = None
+    """What the source shows, where its name does not say it; a list for several."""
 
     lag: Literal["backfill", "live-only", "lockstep"] = "backfill"
     """What happens to planes that the model cannot keep up with."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The presets that are named as sources."""
+        return (self.source,) if isinstance(self.source, str) else self.source or ()
+
+    @property
+    def source_kinds(self) -> tuple[Kind, ...]:
+        """What they are said to show."""
+        return (self.source_kind,) if isinstance(self.source_kind, str) else self.source_kind or ()
 
 
 class LivestainSettings(Settings):

@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from livestain.planes import PlaneIndex, Window
+from livestain.planes import PlaneIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,8 +52,7 @@ class _Channel:
     """What is known of one virtual channel."""
 
     c: int
-    source_c: int
-    window: Window
+    whole_stack: bool
     live_only: bool
     planned: frozenset[PlaneIndex]
     closed: set[PlaneIndex] = field(default_factory=set)  # present, or given up
@@ -78,7 +77,7 @@ class Backlog:
     """
 
     def __init__(self, plan: StorePlan, excluded: Iterable[PlaneIndex] = ()) -> None:
-        self._n_t, self._n_z = plan.n_t, plan.n_z
+        self._plan = plan
         self._here: set[PlaneIndex] = set()
         self._stamps: dict[PlaneIndex, Stamp] = {}
         self._order = itertools.count()
@@ -92,8 +91,7 @@ class Backlog:
             self._channels.append(
                 _Channel(
                     c=c,
-                    source_c=plan.c_of(channel.virtual.source),
-                    window=channel.virtual.window.window(),
+                    whole_stack=channel.virtual.window.z == "all",
                     live_only=channel.virtual.lag == "live-only",
                     planned=planned,
                     closed=given_up & planned,
@@ -116,7 +114,8 @@ class Backlog:
         for channel in self._channels:
             there = store.present(channel.c)
             channel.closed.update(i for i in channel.planned if there[i.t, i.z])
-            sources.add(channel.source_c)
+            virtual = store.plan.channels[channel.c].virtual
+            sources.update(map(store.plan.c_of, virtual.sources if virtual is not None else ()))
         for c in sources:
             there = store.present(c)
             for t, z in zip(*there.nonzero(), strict=True):
@@ -129,16 +128,13 @@ class Backlog:
         self._here.add(source)
         if stamp is not None:
             self._stamps[source] = stamp
-        for channel in self._channels:
-            if channel.source_c == source.c:
-                self._make_owed(channel, source)
-
-    def _make_owed(self, channel: _Channel, source: PlaneIndex) -> None:
-        for target in channel.window.targets(source, channel.c, n_t=self._n_t, n_z=self._n_z):
+        by_c = {channel.c: channel for channel in self._channels}
+        for target in self._plan.targets_of(source):
+            channel = by_c[target.c]
             if target not in channel.planned or target in channel.closed:
                 continue
             if target not in channel.queued and self._here.issuperset(
-                self._sources(channel, target)
+                self._plan.sources_of(target)
             ):
                 self._queue(channel, target)
 
@@ -161,9 +157,6 @@ class Backlog:
             self.close(target)
             self._skipped.append(target)
 
-    def _sources(self, channel: _Channel, target: PlaneIndex) -> tuple[PlaneIndex, ...]:
-        return channel.window.sources(target, channel.source_c, n_t=self._n_t, n_z=self._n_z)
-
     def take(self) -> Task | None:
         """Return the newest owed plane, channels in turn; it stays owed until `close`."""
         if not self.takeable:
@@ -175,7 +168,7 @@ class Backlog:
         while (target := heapq.heappop(channel.heap)[2]) not in channel.waiting:
             pass
         channel.waiting.remove(target)
-        sources = self._sources(channel, target)
+        sources = self._plan.sources_of(target)
         stamps = [self._stamps[i] for i in set(sources) if i in self._stamps]
         whole = len(stamps) == len(set(sources))
         return Task(
@@ -192,9 +185,9 @@ class Backlog:
         stack does not overtake them, and each stays owed until `close`, or waits again after `retry`.
         """
         channel = next(channel for channel in self._channels if channel.c == task.target.c)
-        if channel.window.z != "all":
+        if not channel.whole_stack:
             return []
-        stack = (task.target.at(z=z) for z in range(self._n_z))
+        stack = (task.target.at(z=z) for z in range(self._plan.n_z))
         beside = [target for target in stack if target in channel.waiting]
         channel.waiting.difference_update(beside)
         return [replace(task, target=target) for target in beside]

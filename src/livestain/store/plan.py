@@ -61,6 +61,8 @@ class VirtualPlan(Settings):
 
     source: str
     """Name of the raw channel it is predicted from."""
+    more_sources: tuple[str, ...] = ()
+    """Names of further ones, for models that look at several channels; in the model's order."""
     window: WindowPlan = WindowPlan()
     """The source planes that one prediction needs."""
     scale: float = Field(gt=0, allow_inf_nan=False)
@@ -77,6 +79,11 @@ class VirtualPlan(Settings):
     """Name of the bundle's output."""
     lag: LagPolicy = "backfill"
     """What happens to planes that the stainer cannot keep up with."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of all raw channels that it is predicted from."""
+        return (self.source, *self.more_sources)
 
 
 class PlannedBlock(Settings):
@@ -152,11 +159,11 @@ class StorePlan(Settings):
             raise ValueError(f"raw channels come before virtual ones; given {kinds}")
         raw = {channel.name for channel in self.channels if channel.kind == "raw"}
         for channel in self.channels:
-            if channel.virtual is not None and channel.virtual.source not in raw:
+            sources = channel.virtual.sources if channel.virtual is not None else ()
+            if strange := [name for name in sources if name not in raw]:
                 raise ValueError(
-                    f"virtual channel '{channel.name}' is predicted from "
-                    f"'{channel.virtual.source}', which is none of the raw channels "
-                    f"{sorted(raw)}"
+                    f"virtual channel '{channel.name}' is predicted from '{strange[0]}', which is none of "
+                    f"the raw channels {sorted(raw)}"
                 )
             for block in channel.planned:
                 if max(block.t) >= self.n_t or max(block.z) >= self.n_z:
@@ -179,6 +186,36 @@ class StorePlan(Settings):
             if channel.name == name:
                 return c
         raise KeyError(f"No channel '{name}'; there are {[ch.name for ch in self.channels]}.")
+
+    def sources_of(self, target: PlaneIndex) -> tuple[PlaneIndex, ...]:
+        """Return the raw planes that a virtual plane is predicted from, source by source.
+
+        Raises
+        ------
+        ValueError
+            If `target` is no plane of a virtual channel.
+        """
+        virtual = self.channels[target.c].virtual
+        if virtual is None:
+            raise ValueError(f"channel '{self.channels[target.c].name}' is not predicted")
+        window = virtual.window.window()
+        return tuple(
+            index
+            for name in virtual.sources
+            for index in window.sources(target, self.c_of(name), n_t=self.n_t, n_z=self.n_z)
+        )
+
+    def targets_of(self, source: PlaneIndex) -> list[PlaneIndex]:
+        """Return the virtual planes, planned or not, that a raw plane is needed for."""
+        name = self.channels[source.c].name
+        return [
+            target
+            for c, channel in enumerate(self.channels)
+            if channel.virtual is not None and name in channel.virtual.sources
+            for target in channel.virtual.window.window().targets(
+                source, c, n_t=self.n_t, n_z=self.n_z
+            )
+        ]
 
     def planned(self, c: int) -> NDArray[np.bool_]:
         """Return which planes of channel `c` are planned: bool, (n_t, n_z)."""

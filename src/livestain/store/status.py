@@ -224,11 +224,10 @@ def _untold(
     """Return the word for a missing plane on which the journal is silent."""
     if channel.virtual is None:
         return ("impossible", "the run finished without it") if finished else ("owed", "")
-    gone = lost[channel.virtual.source]
-    if gone.any():
-        sources = channel.virtual.window.window().sources(
-            index, plan.c_of(channel.virtual.source), n_t=plan.n_t, n_z=plan.n_z
-        )
-        if any(gone[source.t, source.z] for source in sources):
-            return "impossible", "a source plane never came"
+    gone = {name: lost[name] for name in channel.virtual.sources if lost[name].any()}
+    if gone:
+        for source in plan.sources_of(index):
+            name = plan.channels[source.c].name
+            if name in gone and gone[name][source.t, source.z]:
+                return "impossible", "a source plane never came"
     return "owed", ""
