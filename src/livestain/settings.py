@@ -72,7 +72,7 @@ def describe_validation_error(error: ValidationError, model: type[BaseModel] | N
     """Put pydantic's findings into one sentence; an unknown key is answered with the nearest known one."""
     parts = []
     for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"]) or "the whole"
+        place = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
             known = _known_keys(model, item["loc"][:-1])
             near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
@@ -81,10 +81,13 @@ def describe_validation_error(error: ValidationError, model: type[BaseModel] | N
                 hint = f"; known there: {', '.join(known)}"
             parts.append(f"unknown key '{place}'{hint}")
         else:
+            words = item["msg"].removeprefix("Value error, ")
             given = repr(item.get("input"))
             if len(given) > 80:
                 given = given[:77] + "..."
-            parts.append(f"'{place}': {item['msg']} (given {given})")
+            # What is wrong between keys names them; all of them again would hide it.
+            shown = "" if isinstance(item.get("input"), dict) else f" (given {given})"
+            parts.append((f"'{place}': " if place else "") + words + shown)
     return "; ".join(parts)
 
 

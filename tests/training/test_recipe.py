@@ -28,7 +28,11 @@ def test_ours_build_and_read_back(name):
     ("changes", "words"),
     [
         ({"stepz": 3}, r"unknown key 'stepz'; did you mean 'steps'"),
-        ({"loss": {}}, "at least one weight"),
+        ({"loss": {"mse": 0.0}}, r"^test: 'loss': a loss needs at least one weight above 0$"),
+        (
+            {"pairing": "unpaired"},
+            r"^test: cycle is given for pairing: unpaired, and only for it$",
+        ),
         ({"pixel_size_um": 1.0}, "outside pixel_size_range_um"),
         ({"window": {"z": 3}}, "needs z_step_um"),
         ({"movies": ["a"], "leave_out": ["a"]}, "both in movies and in leave_out"),
@@ -43,8 +47,11 @@ def test_refused(recipe_of, changes, words):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"network": {"name": "unet9d"}}, r"unet9d.*unet2d"),
-        ({"network": {"name": "unet2d", "kwargs": {"widht": 4}}}, "widht"),
+        ({"network": {"name": "unet9d"}}, r"'unet9d' \(did you mean 'unet.d'\?\).*care2d"),
+        (
+            {"network": {"name": "unet2d", "kwargs": {"widht": 4}}},
+            r"unet2d has no argument 'widht' \(did you mean 'width'\?\).*depth",
+        ),
         ({"crop": 30}, r"multiples of 4. Choose 28"),
         ({"window": {"z": "all"}, "z_step_um": 0.5}, "same plane for all.*odd number"),
     ],
@@ -83,6 +90,11 @@ def test_a_variant_of_itself_is_refused(tmp_path):
 def test_unknown_recipe_names_ours():
     with pytest.raises(SettingsError, match=r"no recipe nothing.*h9c2-omp25"):
         find_recipe("nothing")
+
+
+def test_a_recipe_of_nearly_this_name_is_named():
+    with pytest.raises(SettingsError, match=r"no recipe unet25d\. Did you mean unet-25d\?"):
+        find_recipe("unet25d")
 
 
 def test_schedule_rises_by_a_line_and_falls_by_a_cosine():

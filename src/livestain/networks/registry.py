@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -98,12 +100,26 @@ def build_network(name: str, **kwargs: Any) -> nn.Module:
     network: Callable[..., nn.Module] = getattr(
         importlib.import_module(f"livestain.networks.{module}"), class_name
     )
+    known = tuple(inspect.signature(network).parameters)
+    for argument in kwargs:
+        if argument not in known:
+            raise TypeError(
+                f"The network {name} has no argument {argument!r}{_nearest(argument, known)}; it has: "
+                f"{', '.join(known)}."
+            )
     return network(**kwargs)
 
 
 def _entry(name: str) -> _Entry:
     entry = _NETWORKS.get(name) or _DISCRIMINATORS.get(name)
     if entry is None:
-        known = ", ".join((*network_names(), *discriminator_names()))
-        raise KeyError(f"No network is called {name!r}; there are: {known}.")
+        known = (*network_names(), *discriminator_names())
+        raise KeyError(
+            f"No network is called {name!r}{_nearest(name, known)}; there are: {', '.join(known)}."
+        )
     return entry
+
+
+def _nearest(given: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(given, known, n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""

@@ -56,7 +56,7 @@ def _build(recipe: Recipe, spec: NetworkSpec) -> nn.Module:
         return build_network(spec.name, **spec.kwargs)
     except (KeyError, TypeError, ValueError) as error:
         told = str(error.args[0]) if error.args else str(error)
-        raise SettingsError(f"The recipe {recipe.name} names a network in vain: {told}") from error
+        raise SettingsError(f"The recipe {recipe.name} cannot have its network: {told}") from error
 
 
 def stain_module(recipe: Recipe, network: nn.Module) -> StainModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -220,7 +221,7 @@ class Recipe(Settings):
             return network_dims(self.network.name)
         except KeyError as error:
             raise SettingsError(
-                f"The recipe {self.name} names a network in vain: {error.args[0]}"
+                f"The recipe {self.name} cannot have its network: {error.args[0]}"
             ) from error
 
     @property
@@ -302,7 +303,9 @@ def find_recipe(name_or_path: str | Path) -> Path:
         return path
     if str(name_or_path) in recipe_names():
         return _SHIPPED / f"{name_or_path}.yaml"
+    near = difflib.get_close_matches(str(name_or_path), recipe_names(), n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
     raise SettingsError(
-        f"There is no recipe {name_or_path}. Expected a YAML file, or one of the recipes that come "
+        f"There is no recipe {name_or_path}.{hint} Expected a YAML file, or one of the recipes that come "
         f"with livestain: {', '.join(recipe_names())}."
     )
