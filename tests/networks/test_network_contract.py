@@ -29,7 +29,10 @@ def batch_norms(network):
 
 def test_an_unknown_name_is_answered_with_the_known_ones():
     assert set(network_names()) == set(SMALL)
-    message = r"No network is called 'unet4d' \(did you mean 'unet.d'\?\); there are: care2d, .*unext2, patchgan70"
+    message = (
+        r"No network is called 'unet4d' \(did you mean 'unet.d'\?\); there are: care2d, .*unext2, "
+        "patchgan70"
+    )
     with pytest.raises(KeyError, match=message):
         build_network("unet4d")
     with pytest.raises(KeyError, match=message):

@@ -15,6 +15,7 @@ from livestain.cli.app import run as run_command
 from livestain.images import read_image
 from livestain.metrics import no_learning_control, pearson
 from livestain.training.bar import new_progress
+from livestain.training.modes import StainTraining
 
 
 def command(*arguments, cwd):
@@ -87,6 +88,25 @@ def test_what_was_found_in_the_data_is_told(data, recipe_file, tmp_path, capsys)
     assert "The movie 'bare' has no pairs" in capsys.readouterr().err
     assert run_command(["check-data", str(recipe_file), "--data", str(data)]) == 0
     assert "No pairs in: bare." in capsys.readouterr().out
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    data, recipe_file, tmp_path, capsys, monkeypatch
+):
+    real = StainTraining.training_step
+
+    def interrupted(self, batch, batch_idx):
+        if self.done == 3:
+            raise KeyboardInterrupt
+        return real(self, batch, batch_idx)
+
+    arguments = ["train", str(recipe_file), "--data", str(data), "--out", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(StainTraining, "training_step", interrupted)
+        assert run_command(arguments) == 130
+    told = capsys.readouterr().err
+    assert "interrupted. Go on with the same command and --resume." in told
+    assert run_command([*arguments, "--resume"]) == 0
 
 
 @pytest.mark.parametrize("width", [80, 200])

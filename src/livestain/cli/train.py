@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from livestain.cli.codes import EXIT_MISSING
+from livestain.cli.codes import EXIT_INTERRUPTED, EXIT_MISSING
 from livestain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def train(
     import torch
 
     from livestain.training.ranks import Ranks
-    from livestain.training.run_folder import StoppedError
+    from livestain.training.run_folder import RECIPE, StoppedError
     from livestain.training.trainer import train as run_training
 
     if threads is not None:
@@ -129,6 +129,11 @@ def train(
         # It ran, and what it wrote can be gone on with: not the code of an input that cannot work.
         typer.echo(f"livestain: {error}", err=True)
         raise typer.Exit(EXIT_MISSING) from error
+    except KeyboardInterrupt as error:
+        begun = (out / RECIPE).is_file()
+        what = "Go on with the same command and --resume." if begun else "Nothing was written."
+        typer.echo(f"livestain: interrupted. {what}", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from error
     if Ranks.of_environment().first:
         typer.echo(f"Trained: {out}. Now: livestain export {out} --out BUNDLE")
 

@@ -89,8 +89,8 @@ def _check_channels(recording: Recording, pool: PlanePool, spec: PairSpec) -> No
     if needed:
         raise DataError(
             f"{recording.path} has no {recording.kind_of_channel} {needed[0]!r}; it has: "
-            f"{', '.join(recording.channels)}. Name one of these in the recipe, or name them all by "
-            "`channels: [...]` in notes beside the data (see docs/training.md)."
+            f"{', '.join(recording.channels) or 'none of the recipe'}. Name its own in the recipe, or name "
+            "them all by `channels: [...]` in notes beside the data (see docs/training.md)."
         )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BEST",
     "CHECKPOINT",
+    "RECIPE",
     "RunFolder",
     "StoppedError",
     "check_out",
