@@ -156,7 +156,7 @@ def test_an_image_that_never_came_stays_a_hole(
     status = livestain("status", out, "--json")
     counts = json.loads(status.out.splitlines()[-1])
     assert (counts["missing"], counts["impossible"], counts["owed"]) == (2, 2, 0)
-    assert any("no image" in why for why in counts["reasons"])
+    assert any("failed to take it" in why for why in counts["reasons"])
 
 
 def test_a_run_that_breaks_keeps_what_it_has(livestain, sequence_file, tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def demo(
     Micro-Manager's demo hardware runs a time-lapse of brightfield stacks with a real fluorescence frame
     now and then. The mitochondria channel is predicted from brightfield while the run goes on.
     """
-    from livestain.cli.driving import drive, print_json, print_table, score, summary
+    from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
     from livestain.live.microscope import simulated_core
     from livestain.live.session import Session
     from livestain.store import open_store
@@ -71,11 +71,14 @@ def demo(
     with open_store(store_path) as store:
         picture = _draw(store, out / "demo.png")
     result["picture"] = str(picture)
+    page = write_page(session, result)
     if as_json:
         print_json(result)
     else:
         print_table(result)
         typer.echo(f"The picture: {picture}")
+        if page is not None:
+            typer.echo(f"How it went: {page}")
     raise typer.Exit(code)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from livestain.live.scoring import ChannelScore
     from livestain.live.session import Session
 
-__all__ = ["LatestPicture", "drive", "print_json", "print_table", "score", "summary"]
+__all__ = ["LatestPicture", "drive", "print_json", "print_table", "score", "summary", "write_page"]
 
 _REDRAW_S = 0.15
 
@@ -234,6 +234,17 @@ def _gain(score: ChannelScore) -> dict[str, Any]:
 
 def _mean(values: Any) -> float | None:
     return round(float(sum(values) / len(values)), 4) if len(values) else None
+
+
+def write_page(session: Session, result: dict[str, Any]) -> Path | None:
+    """Write the page of a finished run beside its store; None where that cannot be done, which is told."""
+    from livestain.monitor.run_page import write_report
+
+    try:
+        return write_report(session.out, result)[1]
+    except (LivestainError, OSError) as error:  # the run is whole, whatever a look at it says
+        typer.echo(f"livestain: the report was not written: {error}", err=True)
+        return None
 
 
 def print_table(result: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def run(
             "--config and --replay were both given; the planes come from one microscope or from one "
             "recording. Leave one out."
         )
-    from livestain.cli.driving import drive, print_json, print_table, score, summary
+    from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
     from livestain.live.session import Session
     from livestain.live.virtual import load_sequence, split_sequence
 
@@ -116,10 +116,13 @@ def run(
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
     report, code = drive(session, latest if session.plan.bundles else None)
     result = summary(report, score(session))
+    page = write_page(session, result)
     if as_json:
         print_json(result)
     else:
         print_table(result)
+        if page is not None:
+            typer.echo(f"How it went: {page}")
     raise typer.Exit(code)
 
 

@@ -70,9 +70,14 @@ class Recorder:
         self._thread.start()
 
     def record(
-        self, index: PlaneIndex, image: NDArray[Any], meta: Mapping[str, Any], ready_ns: int
+        self,
+        index: PlaneIndex,
+        image: NDArray[Any],
+        meta: Mapping[str, Any],
+        ready_ns: int,
+        **more: Any,
     ) -> None:
-        """Start the write of one plane; waits only for the byte bound.
+        """Start the write of one plane; waits only for the byte bound. `more` goes into the journal too.
 
         Raises
         ------
@@ -82,7 +87,7 @@ class Recorder:
         if not image.flags.owndata and image.base is not None:
             image = image.copy()  # a view into a buffer that the camera may fill again
         image.flags.writeable = False
-        facts = frame_facts(meta)
+        facts = frame_facts(meta) | more
         with self._room:
             if not self._room.wait_for(
                 lambda: (

@@ -138,6 +138,8 @@ class Session:
         )
         self._report: RunReport | None = None
         self._shown: set[int] = set()
+        self._late_ms: dict[str, float] = {}
+        self._planned_s: float | None = None
         self._host: WorkerHost
         self._journal: Journal
         self._recorder: Recorder
@@ -413,6 +415,11 @@ class Session:
 
     def _on_event(self, event: useq.MDAEvent) -> None:
         self._placer.begin(event)
+        # Of a time point's events the first alone can be late; the others follow it.
+        if event.min_start_time not in (None, self._planned_s):
+            self._planned_s = event.min_start_time
+            late_s = self.core.mda.event_seconds_elapsed() - self._planned_s
+            self._late_ms = {"late_ms": round(1e3 * max(late_s, 0.0), 3)}
         self._cancel_again()
 
     def _cancel_again(self, *_: object) -> None:
@@ -438,7 +445,8 @@ class Session:
         ready_ns = time.perf_counter_ns()
         try:
             index = self._placer.place(event, meta)
-            self._recorder.record(index, image, meta, ready_ns)
+            late, self._late_ms = self._late_ms, {}
+            self._recorder.record(index, image, meta, ready_ns, **late)
             for target in self.plan.lockstep.get(index, ()):
                 self._ledger.wait_settled(target, self._is_hopeless)
         except BaseException as error:

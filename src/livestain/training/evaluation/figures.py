@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from livestain.charts import round_ticks
 from livestain.pictures import stretched
 from livestain.training.evaluation.picture import Picture
 
@@ -135,7 +136,7 @@ def distribution_svg(values: Mapping[str, Mapping[str, Sequence[float]]], label:
     if not rows:
         return ""
     every = np.concatenate([numbers for _, _, numbers in rows])
-    ticks = _ticks(float(every.min()), float(every.max()))
+    ticks = round_ticks(float(every.min()), float(every.max()))
     low, high = ticks[0], ticks[-1]
     left, width, tall, top = 210, 520, 24, 8
     height = top + tall * len(rows) + 42
@@ -185,14 +186,3 @@ def distribution_svg(values: Mapping[str, Mapping[str, Sequence[float]]], label:
         )
     parts.append("</svg>")
     return "".join(parts)
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return round numbers at even distances that reach around a range, four to ten."""
-    if high <= low:
-        low, high = low - 0.5, high + 0.5
-    rough = (high - low) / 6
-    decade = 10.0 ** np.floor(np.log10(rough))
-    step = next(m * decade for m in (1, 2, 5, 10) if m * decade >= rough)
-    first, last = int(np.floor(low / step)), int(np.ceil(high / step))
-    return [round(n * step, 12) for n in range(first, last + 1)]
