@@ -120,6 +120,12 @@ def test_page_and_table(movies, tiny_bundle, tmp_path):
     words = " ".join(shown.words)
     for expected in ("PREDICTED", "shuffled", "data range 1", "Otsu", "median", "2 movies"):
         assert expected in words
+    assert "Measured: brightfield, " in shown.images[1]["alt"]
+    # What is counted in the target is neither predicted nor a control's.
+    text = page.read_text(encoding="utf-8")
+    for label in ("objects in target", "network length in target (um)"):
+        assert f'<td>{label}</td><td class="measured">measured</td>' in text
+        assert text.split(f"<td>{label}</td>")[1].split("</tr><tr")[1].startswith(" class=first>")
     panels = [image for image in shown.images if ", t00" in image["alt"]]
     assert len(panels) == 2 * 3 * 4  # movies, ranks, panels
     ranks = [
@@ -303,5 +309,7 @@ def test_the_command(movies, tiny_bundle, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert run_command([*arguments, "--metrics", "best"]) == 2
     assert "no metric 'best'" in capsys.readouterr().err
+    assert run_command([*arguments, "--metrics", "ms_ssim"]) == 0
+    assert "No ms_ssim of these images" in capsys.readouterr().out
     assert run_command([*arguments, "--split", "test"]) == 2
     assert "--run RUN" in capsys.readouterr().err

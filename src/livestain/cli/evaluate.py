@@ -138,10 +138,16 @@ def evaluate(
 def _show(found: Evaluation) -> None:
     from rich.console import Console
 
+    from livestain.training.evaluation.scores import METRICS
+
     console = Console()
     console.print(_pearson_table(found))
     if len(found.by_metric) > 1:
         console.print(_metric_table(found))
+    for name, metric in METRICS.items():
+        scores = [found.by_metric.get(column.name) for column in metric.columns]
+        if all(one is not None and one.overall.prediction.n == 0 for one in scores):
+            console.print(f"No {name} of these images: {metric.about}", highlight=False)
     for line in _flicker_lines(found):
         console.print(line)
     if len(found.by_movie) > 1:

@@ -164,6 +164,7 @@ def _evaluation(
         control=float(overall[1]),
         **_intervals(np.mean(resampled, axis=0)),
         by_movie=by_movie,
+        source=request.spec.sources[0].channel,
         output=request.output.name,
         unit=request.output.unit,
         bundle=bundle.name,

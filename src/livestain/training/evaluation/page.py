@@ -126,7 +126,7 @@ def _warnings(evaluation: Evaluation) -> list[str]:
 def _distributions(evaluation: Evaluation) -> list[str]:
     lines = []
     for name, scores in evaluation.by_metric.items():
-        if name.endswith("_target"):
+        if "_target" in name:
             continue
         values = {
             movie: {
@@ -181,7 +181,7 @@ def _image_lines(evaluation: Evaluation, examples: Iterable[Example]) -> list[st
         )
         panels = panels_png(example)
         words = {
-            "brightfield": ("source", "Measured: source", ""),
+            "brightfield": ("source", "Measured", f": {evaluation.source}"),
             "prediction": ("predicted", "PREDICTED", f" {evaluation.output}"),
             "target": ("target", "Measured", f": {evaluation.output}"),
             "difference": ("difference", "Difference", ": predicted less measured"),

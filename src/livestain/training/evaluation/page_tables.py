@@ -19,6 +19,8 @@ __all__ = ["flicker_table", "html_table", "metric_table", "movie_table"]
 
 _NONE = "\N{EN DASH}"
 
+_WORDS = {"prediction": "predicted"}
+
 Interval = tuple[float, float]
 
 
@@ -32,15 +34,20 @@ def html_table(heads: Iterable[str], rows: Iterable[str]) -> str:
 
 
 def metric_table(by_metric: dict[str, MetricScores]) -> str:
-    """Return means, intervals and quantiles of every number, for prediction and controls."""
+    """Return means, intervals and quantiles of every number, for prediction and controls.
+
+    What is counted in the target alone is measured, and the same for all of them: one row.
+    """
     rows = []
-    for scores in by_metric.values():
-        for subject in SUBJECTS:
+    for name, scores in by_metric.items():
+        measured = "_target" in name
+        for subject in ("prediction",) if measured else SUBJECTS:
             summary: Summary = getattr(scores.overall, subject)
             first = subject == "prediction"
+            kind, words = ("measured",) * 2 if measured else (subject, _WORDS.get(subject, subject))
             cells = (
                 f"<td>{escape(scores.label) if first else ''}</td>",
-                f'<td class="{subject}">{"predicted" if first else subject}</td>',
+                f'<td class="{kind}">{words}</td>',
                 _td(_text(summary.mean, scores.digits)),
                 _td(_range(summary.interval, scores.digits)),
                 _td(_range(summary.interval_movies, scores.digits)),

@@ -128,8 +128,8 @@ class Evaluation:
     interval, control_interval, gain_interval : (float, float)
         95 % bootstrap intervals over frames, within the movies.
     by_movie : dict of str to MovieScore
-    output : str
-        The bundle's output that was compared.
+    source, output : str
+        The channel that was looked at (the first of several), and the bundle's output that was compared.
     bundle, bundle_sha256 : str
         Which bundle.
     data_sha256 : dict of str to str
@@ -164,6 +164,7 @@ class Evaluation:
     control_interval: Interval
     gain_interval: Interval
     by_movie: dict[str, MovieScore]
+    source: str
     output: str
     bundle: str
     bundle_sha256: str
