@@ -117,6 +117,18 @@ def test_bad_starts_have_a_finite_value_and_gradient(start):
     assert torch.isfinite(x.grad).all()
 
 
+@pytest.mark.parametrize("scales", [2, 3, 5])
+def test_gradient_through_all_scales_is_the_numerical_one(scales):
+    how = SSIMSettings(scales=scales)
+    x, y = (torch.from_numpy(image[:1]) for image in images(smallest_side(scales), noise=0.3))
+    assert (
+        float(one_minus_ms_ssim(x, y, None, how)) < 0.9
+    )  # no scale is clamped, and so none is flat
+    assert torch.autograd.gradcheck(
+        lambda x: one_minus_ms_ssim(x, y, None, how), x.requires_grad_(), fast_mode=True
+    )
+
+
 def test_minimising_it_finds_the_target():
     """From a constant, as an untrained network predicts."""
     target = torch.from_numpy(images(30)[1])

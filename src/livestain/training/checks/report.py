@@ -195,7 +195,8 @@ class CheckReport:
         text = f"{abs(one.dy_px):.1f} px {y} and {abs(one.dx_px):.1f} px {x}"
         if one.dz_planes is not None:
             z = "later" if one.dz_planes >= 0 else "earlier"
-            text += f" and {abs(one.dz_planes):.1f} planes {z} in z"
+            # Two digits: a displacement of 1.03 is beyond a tolerance of 1.
+            text += f" and {abs(one.dz_planes):.2f} planes {z} in z"
         return text
 
     def to_dict(self) -> dict[str, Any]:

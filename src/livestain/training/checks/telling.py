@@ -56,7 +56,9 @@ def _displacement(report: CheckReport, target: str, found: list[Registration]) -
     most = max(
         far, key=lambda one: (max(abs(one.dy_px), abs(one.dx_px)), abs(one.dz_planes or 0.0))
     )
-    others = f", in {len(far)} of {len(found)} movies by a pixel or more" if len(found) > 1 else ""
+    others = ""
+    if len(found) > 1:
+        others = f" ({len(far)} of {len(found)} movies are displaced by a pixel, or half a plane, or more)"
     fate = (
         "it is corrected" if report.corrections else "checks.registration: shift would correct it"
     )
