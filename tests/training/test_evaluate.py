@@ -253,6 +253,29 @@ def test_whole_stacks_are_predicted_once_and_scored_by_plane_and_stack(
     }
 
 
+def test_stacks_of_another_z_step_are_resampled_as_live(tmp_path, bundle_of):
+    """Of a network that learnt from resampled stacks, 0.5 um apart here."""
+    write_stacks(tmp_path / "data" / "movie-s", n=2)
+    (tmp_path / "data" / "movie-s" / "movie.yaml").write_text("pixel_size_um: 0.1\nz_step_um: 1\n")
+    bundle = bundle_of(network="unet3d", z="all", z_step_range_um=(0.2, 1.2))
+    with pytest.raises(DataError, match=r"z-planes 1 um apart; .* expects 0\.5 um"):
+        evaluate_bundle(bundle, tmp_path / "data", metrics=[], device="cpu")
+    arguments = {"metrics": [], "device": "cpu", "z_step_um": 1.0}
+    found = evaluate_bundle(bundle, tmp_path / "data", **arguments)
+    source, target = (
+        tifffile.imread(tmp_path / "data" / "movie-s" / channel / "s1.tif")
+        for channel in ("brightfield", "mitochondria")
+    )
+    with Stainer(bundle, device="cpu", z_step_um=1.0) as stainer:
+        assert stainer.resampled_z == 2
+        predicted = stainer.stain(source)[0]
+    assert found.images[5 + 3].prediction["pearson"] == pytest.approx(
+        pearson(predicted[3], target[3])
+    )
+    with pytest.raises(SettingsError, match=r"z-step 0 um cannot be.*--z-step UM"):
+        evaluate_bundle(bundle, tmp_path / "data", z_step_um=0.0)
+
+
 def test_a_series_of_a_store_has_flicker(tmp_path, bundle_of):
     (tmp_path / "stores").mkdir()
     written = make_store(tmp_path / "stores" / "run.ome.zarr", n_t=5, n_z=1, every=1)

@@ -45,6 +45,15 @@ def evaluate(
             "--pixel-size", metavar="UM", min=0.0, help="Of the data, if not the model's."
         ),
     ] = None,
+    z_step: Annotated[
+        float | None,
+        typer.Option(
+            "--z-step",
+            metavar="UM",
+            min=0.0,
+            help="Of the data, if not the model's; for models of whole stacks.",
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
     ] = "auto",
@@ -111,6 +120,7 @@ def evaluate(
             output=output,
             device=device,
             pixel_size_um=pixel_size,
+            z_step_um=z_step,
             metrics=metrics.split(",") if metrics is not None else None,
             split=split,
             run=run,

@@ -113,9 +113,10 @@ def _check_voxels(recording: Recording, spec: PairSpec) -> None:
     expected = spec.z_step_um
     if step is None or abs(step - expected) > spec.z_step_tolerance * expected + 1e-9:
         told = "no even distance of z-planes" if step is None else f"z-planes {step:g} um apart"
+        cure = ", or `resample: true`" if spec.dims == 3 else ""
         raise DataError(
             f"{recording.path} has {told}; {spec.asker} expects {expected:g} um. Give the data's own "
-            "z-step (in a movie.yaml, where the data does not say it)."
+            f"z-step (in a movie.yaml, where the data does not say it){cure}."
         )
 
 

@@ -79,7 +79,10 @@ class Example:
 
 
 def what_to_compare(
-    bundle: Bundle, output: str | None = None, pixel_size_um: float | None = None
+    bundle: Bundle,
+    output: str | None = None,
+    pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
 ) -> Request:
     """Return which planes of the data a bundle is compared on.
 
@@ -112,7 +115,7 @@ def what_to_compare(
             targets=(ChannelSpec(target),),
             window=given.window,
             pixel_size_um=given.pixel_size_um if pixel_size_um is None else pixel_size_um,
-            z_step_um=given.z_step_um,
+            z_step_um=given.z_step_um if z_step_um is None else z_step_um,
             z_step_tolerance=given.z_step_tolerance,
             dims=3 if stacks else 2,
         ),

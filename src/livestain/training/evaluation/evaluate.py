@@ -48,6 +48,7 @@ def evaluate_bundle(
     run: Path | str | None = None,
     device: str = "auto",
     pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
     csv: Path | str | None = None,
     page: Path | str | None = None,
     overwrite: bool = False,
@@ -79,6 +80,8 @@ def evaluate_bundle(
         "auto", "cpu", "cuda" or "cuda:N".
     pixel_size_um : float, optional
         Of the data, where it is not the bundle's: planes are resampled as live.
+    z_step_um : float, optional
+        Likewise, for models of whole stacks.
     csv : Path or str, optional
         File to write with the numbers of every image.
     page : Path or str, optional
@@ -98,20 +101,24 @@ def evaluate_bundle(
         If the bundle has no such output, there is no such metric or split, the pixel size is not greater
         than 0, or a file to write is there already.
     """
-    if pixel_size_um is not None and not 0 < pixel_size_um < math.inf:
-        raise SettingsError(
-            f"The pixel size {pixel_size_um:g} um cannot be; expected micrometres greater than 0 "
-            "(--pixel-size UM), or none for the model's own."
-        )
+    for name, option, size in (
+        ("pixel size", "--pixel-size", pixel_size_um),
+        ("z-step", "--z-step", z_step_um),
+    ):
+        if size is not None and not 0 < size < math.inf:
+            raise SettingsError(
+                f"The {name} {size:g} um cannot be; expected micrometres greater than 0 "
+                f"({option} UM), or none for the model's own."
+            )
     chosen_metrics = choose_metrics(metrics)
     csv, page = (check_place(path, overwrite=overwrite) for path in (csv, page))
     if not isinstance(bundle, Bundle):
         bundle = read_bundle(bundle)
-    request = what_to_compare(bundle, output, pixel_size_um)
+    request = what_to_compare(bundle, output, pixel_size_um, z_step_um)
     segmentation = segmentation or Segmentation()
     with (
         find_pairs(data, request.spec) as found,
-        Stainer(bundle, device=device, pixel_size_um=pixel_size_um) as stainer,
+        Stainer(bundle, device=device, pixel_size_um=pixel_size_um, z_step_um=z_step_um) as stainer,
     ):
         pairs = found.select(movies)
         if split is not None:
