@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from livestain.inference import Stainer
 from livestain.metrics import no_learning_control, pearson
 from livestain.planes import PlaneIndex
 from livestain.training import evaluate_bundle, export_run, find_pairs, train
+from livestain.training.card import write_card
 from livestain.training.ema import update_average
 from livestain.training.extra import needs_train_extra
 from livestain.training.modes import StainTraining, training_of
@@ -226,6 +228,17 @@ def test_exports_that_are_refused(trained, tmp_path, recipe_of):
     with pytest.raises(DataError, match="weights"):
         export_run(trained, tmp_path / "b", licence="MIT")
     assert not (tmp_path / "b").exists()
+
+
+def test_the_card_says_that_a_live_run_corrects_nothing(trained):
+    run = read_run(trained)
+    how = {"title": "Mine", "licence": "MIT", "scores": [], "parameters": 1}
+    assert "corrects nothing" not in write_card(run, **how)
+    source = run.recipe.sources[0].model_copy(update={"dark_frame": "dark.tif"})
+    recipe = run.recipe.model_copy(update={"sources": (source,)})
+    told = write_card(replace(run, recipe=recipe), **how)
+    assert "learnt from brightfield corrected by a flat field or dark frame" in told
+    assert "A live run corrects nothing" in told.split("## Limits")[1].split("##")[0]
 
 
 def test_a_missing_package_says_how_to_install():

@@ -92,6 +92,7 @@ def write_card(
         "## Limits",
         "",
         recipe.card.limits or "Not validated beyond the scores above.",
+        *_correction_lines(recipe),
         "",
         "## How it was made",
         "",
@@ -158,6 +159,18 @@ def _spread_lines(recipe: Recipe) -> list[str]:
     return [
         f"Beside each prediction comes its spread, the {kind}, as the network expects it: it knows of",
         "noise and of what it has seen, not of cells unlike those that it was trained on.",
+    ]
+
+
+def _correction_lines(recipe: Recipe) -> list[str]:
+    """Say that a live run gives other planes than the training's, where it corrected them."""
+    corrected = [item for item in recipe.sources if item.flat_field or item.dark_frame]
+    if not corrected:
+        return []
+    return [
+        "",
+        f"It learnt from {' and '.join(item.kind for item in corrected)} corrected by a flat field or dark "
+        "frame. A live run corrects nothing: give it a camera whose planes come corrected.",
     ]
 
 
