@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import platform
 import shlex
@@ -22,6 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +50,8 @@ from livestain.training.schedule import autocast_dtype
 from livestain.training.selection import Chosen
 from livestain.training.watching import Watch
 
+Loop = Callable[[Recipe, Crops, Path, "Clock"], None]
+
 RESULTS = Path(__file__).parent / "results"
 SKIPPED = 5
 """Steps at the beginning of a run that are not counted."""
@@ -57,68 +61,96 @@ RUN = 2000
 
 
 def main() -> None:
-    arguments = parse()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
-    recipe = a_recipe(arguments)
-    ways = {"livestain": livestain_loop, "plain": plain_loop}
-    runs: list[dict[str, Any]] = []
+    arguments = parser().parse_args()
+    device = begin(arguments)
     with tempfile.TemporaryDirectory(prefix="livestain-bench-") as scratch:
         data = Path(scratch) / "data"
-        make_data(data)
-        with prepare(recipe, data, monitor=None, progress=False) as prepared:
-            for repeat in range(arguments.repeats):
-                names = list(ways)
-                for name in names[repeat % 2 :] + names[: repeat % 2]:
-                    out = Path(scratch) / f"{name}{repeat}"
-                    crops = Crops(prepared.train, prepared.recipe)
-                    clock = Clock(device, arguments.steps)
-                    ways[name](prepared.recipe, crops, out, clock)
-                    samples = (arguments.steps - SKIPPED) * recipe.batch_size
-                    run = {"way": name, "repeat": repeat}
-                    run |= {
-                        f"samples_per_{k}_second": samples / v for k, v in clock.seconds.items()
-                    }
-                    print(json.dumps(run), file=sys.stderr, flush=True)
-                    runs.append(run)
+        make_data(data, arguments.side)
+        recipe = a_recipe(arguments)
+        ways: dict[str, Loop] = {"livestain": livestain_loop, "plain": plain_loop}
+        runs = measure(recipe, ways, data, device, arguments)
     result = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", "benchmarks/training.py", *sys.argv[1:]]),
-        "hardware": hardware(device),
-        "load_of_the_machine": os.getloadavg() if hasattr(os, "getloadavg") else None,
-        "versions": {p: version(p) for p in ("livestain", "torch", "lightning", "kornia")},
-        "recipe": recipe.model_dump(
-            mode="json",
-            include={"network", "crop", "batch_size", "steps", "precision", "loss", "augmentation"},
-        ),
+        **about(device),
+        "recipe": told(recipe),
         "threads": torch.get_num_threads(),
         "steps": arguments.steps,
         "skipped_steps": SKIPPED,
-        "livestain / plain": {
-            kind: ratio(runs, "plain", f"samples_per_{kind}_second")
-            for kind in ("wall", "processor")
-        },
+        "livestain / plain": ratios(runs, "plain"),
         "runs": runs,
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(result, arguments.out)
     print(json.dumps(result["livestain / plain"], indent=2))
 
 
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", default="unet2d")
-    parser.add_argument("--crop", type=int, default=128)
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=45)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--no-augmentation", action="store_true")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=RESULTS / "training.json")
-    return parser.parse_args()
+def begin(arguments: argparse.Namespace) -> torch.device:
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    return torch.device(arguments.device)
+
+
+def measure(
+    recipe: Recipe,
+    ways: dict[str, Loop],
+    data: Path,
+    device: torch.device,
+    arguments: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """Run every way as often as asked, interleaved; return samples per second of each run."""
+    runs: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="livestain-bench-") as scratch,
+        prepare(recipe, data, monitor=None, progress=False) as prepared,
+    ):
+        for repeat in range(arguments.repeats):
+            names = list(ways)
+            first = repeat % len(names)
+            for name in names[first:] + names[:first]:
+                crops = Crops(prepared.train, prepared.recipe)
+                clock = Clock(device, arguments.steps)
+                ways[name](prepared.recipe, crops, Path(scratch) / f"{name}{repeat}", clock)
+                samples = (arguments.steps - SKIPPED) * recipe.batch_size
+                run = {"way": name, "repeat": repeat}
+                run |= {f"samples_per_{k}_second": samples / v for k, v in clock.seconds.items()}
+                print(json.dumps(run), file=sys.stderr, flush=True)
+                runs.append(run)
+    return runs
+
+
+def about(device: torch.device) -> dict[str, Any]:
+    """Return when, how and on what was measured."""
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "hardware": hardware(device),
+        "load_of_the_machine": os.getloadavg() if hasattr(os, "getloadavg") else None,
+        "versions": {p: version(p) for p in ("livestain", "torch", "lightning", "kornia")},
+    }
+
+
+def told(recipe: Recipe) -> dict[str, Any]:
+    keys = {"network", "crop", "batch_size", "steps", "precision", "loss", "augmentation"}
+    return recipe.model_dump(mode="json", include=keys)
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    result.add_argument("--network", default="unet2d")
+    result.add_argument("--crop", type=int, default=128)
+    result.add_argument("--batch-size", type=int, default=8)
+    result.add_argument("--steps", type=int, default=45)
+    result.add_argument("--repeats", type=int, default=5)
+    result.add_argument("--precision", default="fp32")
+    result.add_argument("--no-augmentation", action="store_true")
+    result.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    result.add_argument("--threads", type=int)
+    result.add_argument("--side", type=int, default=256, help="of the images, in pixels")
+    result.add_argument("--out", type=Path, default=RESULTS / "training.json")
+    return result
 
 
 def a_recipe(arguments: argparse.Namespace) -> Recipe:
@@ -143,12 +175,12 @@ def a_recipe(arguments: argparse.Namespace) -> Recipe:
     )
 
 
-def make_data(folder: Path) -> None:
-    """Write two movies of 8 pairs of 256 x 256 pixels."""
+def make_data(folder: Path, side: int) -> None:
+    """Write two movies of 8 pairs."""
     rng = np.random.default_rng(0)
     for movie in ("a", "b"):
         for i in range(8):
-            bumps = gaussian_filter(rng.standard_normal((256, 256)), 3.0)
+            bumps = gaussian_filter(rng.standard_normal((side, side)), 3.0)
             for channel, sign in (("brightfield", -1), ("mitochondria", 1)):
                 place = folder / f"movie-{movie}" / channel
                 place.mkdir(parents=True, exist_ok=True)
@@ -157,7 +189,7 @@ def make_data(folder: Path) -> None:
 
 
 class Clock(Callback):
-    """Take the time between the first counted step and the last."""
+    """Take the time between the first counted step and the last; of the loader processes too."""
 
     def __init__(self, device: torch.device, steps: int) -> None:
         self.device = device
@@ -166,28 +198,36 @@ class Clock(Callback):
 
     def begin(self) -> None:
         """Count from now."""
-        self._wait()
-        self._wall, self._processor = time.perf_counter(), time.process_time()
+        self._begun = self._now()
 
     def end(self) -> None:
         """Count until now."""
-        self._wait()
-        self.seconds = {
-            "wall": time.perf_counter() - self._wall,
-            "processor": time.process_time() - self._processor,
-        }
+        self.seconds = {kind: now - self._begun[kind] for kind, now in self._now().items()}
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, *args: Any) -> None:
         """Look whether it is time."""
-        if pl_module.done == SKIPPED:
+        done = int(args[2]) + 1
+        if done == SKIPPED:
             self.begin()
-        if pl_module.done == self.steps:
+        if done == self.steps:
             self.end()
             trainer.should_stop = True
 
-    def _wait(self) -> None:
+    def _now(self) -> dict[str, float]:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        loaders = sum(_processor_seconds(p.pid) for p in multiprocessing.active_children())
+        return {"wall": time.perf_counter(), "processor": time.process_time() + loaders}
+
+
+def _processor_seconds(pid: int | None) -> float:
+    """Return what another process has computed so far; 0 where there is no /proc to tell."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.is_file():
+        return 0.0
+    # The name in brackets may hold spaces; user and system time are the 12th and 13th field after it.
+    fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def livestain_loop(recipe: Recipe, crops: Crops, out: Path, clock: Clock) -> None:
@@ -233,7 +273,14 @@ def plain_loop(recipe: Recipe, crops: Crops, out: Path, clock: Clock) -> None:
     clock.end()
 
 
-def ratio(runs: list[dict[str, Any]], other: str, key: str) -> dict[str, float]:
+def ratios(runs: list[dict[str, Any]], other: str) -> dict[str, dict[str, float]]:
+    """Return how many times as many samples livestain does as another way, by both times."""
+    return {
+        kind: _ratio(runs, other, f"samples_per_{kind}_second") for kind in ("wall", "processor")
+    }
+
+
+def _ratio(runs: list[dict[str, Any]], other: str, key: str) -> dict[str, float]:
     """Return the median, least and largest ratio of two runs of the same repeat."""
     by = {(run["way"], run["repeat"]): run[key] for run in runs}
     ratios = [
