@@ -230,6 +230,24 @@ def test_exports_that_are_refused(trained, tmp_path, recipe_of):
     assert not (tmp_path / "b").exists()
 
 
+def test_a_target_that_may_be_missing_is_scored_where_it_is(data, recipe_of, tmp_path):
+    for path in sorted((data / "movie-a" / "mitochondria").iterdir())[1:]:
+        other = data / "movie-a" / "other" / path.name
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(path.read_bytes())
+    output = {"unit": "sd", "display": [0, 1]}
+    targets = [
+        {"channel": "mitochondria", "output": output | {"name": "m"}},
+        {"channel": "other", "required": False, "output": output | {"name": "o"}},
+    ]
+    recipe = recipe_of(targets=targets, steps=2, precision="fp32")
+    run = train(recipe, data, tmp_path / "run", device="cpu", progress=False)
+    bundle = export_run(run, tmp_path / "bundle", onnx=False)
+    for name, movies in (("m", {"a": 4, "b": 4, "c": 4}), ("o", {"a": 3})):
+        found = evaluate_bundle(bundle, data, output=name, metrics=[], device="cpu")
+        assert {movie: one.n for movie, one in found.by_movie.items()} == movies
+
+
 def test_the_card_says_that_a_live_run_corrects_nothing(trained):
     run = read_run(trained)
     how = {"title": "Mine", "licence": "MIT", "scores": [], "parameters": 1}

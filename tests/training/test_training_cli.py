@@ -87,7 +87,9 @@ def test_what_was_found_in_the_data_is_told(data, recipe_file, tmp_path, capsys)
     assert run_command([*arguments[:-1], "3", "--movies", "bare", "--out", out + "2"]) == 2
     assert "The movie 'bare' has no pairs" in capsys.readouterr().err
     assert run_command(["check-data", str(recipe_file), "--data", str(data)]) == 0
-    assert "No pairs in: bare." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "No pairs in: bare." in told
+    assert "\N{HORIZONTAL ELLIPSIS}" not in told  # broken into lines in 80 columns, and not cut off
 
 
 def test_an_interrupted_training_says_how_to_go_on(

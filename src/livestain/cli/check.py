@@ -102,11 +102,12 @@ def _show(report: CheckReport) -> None:
         "movie",
         "target",
         "displacement",
-        "95 % in y, px",
-        "95 % in x, px",
+        "95 % y, px",
+        "95 % x, px",
         "pairs that tell",
     ):
-        table.add_column(column)
+        # Names and reasons are broken where there is no room, and never cut.
+        table.add_column(column, overflow="fold")
     far = report.beyond()
     for one in report.registration:
         words = report.words(one) + (f": {one.why_not}" if not one.told else "")

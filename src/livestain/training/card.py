@@ -167,10 +167,11 @@ def _correction_lines(recipe: Recipe) -> list[str]:
     corrected = [item for item in recipe.sources if item.flat_field or item.dark_frame]
     if not corrected:
         return []
+    kinds = " and ".join(item.kind for item in corrected)
     return [
         "",
-        f"It learnt from {' and '.join(item.kind for item in corrected)} corrected by a flat field or dark "
-        "frame. A live run corrects nothing: give it a camera whose planes come corrected.",
+        f"It learnt from {kinds} corrected by a flat field or dark frame.",
+        "A live run corrects nothing: give it a camera whose planes come corrected.",
     ]
 
 

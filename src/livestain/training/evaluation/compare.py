@@ -101,10 +101,12 @@ def what_to_compare(
     place = 0 if output is None else names.index(output)
     given = description.input
     sources: tuple[str, ...] = given.kinds
-    target = names[place]
+    target, required = names[place], True
     if recipe is not None:
         sources = tuple(source.channel for source in recipe.sources)
         of_output = {item.output.name: item.channel for item in recipe.targets}
+        # A target that was missing here and there in training may be missing here and there now.
+        required = all(item.required for item in recipe.targets if item.output.name == target)
         target = of_output.get(target, target)
     stacks = given.window.whole_stack
     return Request(
@@ -112,7 +114,7 @@ def what_to_compare(
         spec=PairSpec(
             asker=f"the bundle {bundle.name}",
             sources=tuple(ChannelSpec(source) for source in sources),
-            targets=(ChannelSpec(target),),
+            targets=(ChannelSpec(target, required),),
             window=given.window,
             pixel_size_um=given.pixel_size_um if pixel_size_um is None else pixel_size_um,
             z_step_um=given.z_step_um if z_step_um is None else z_step_um,
