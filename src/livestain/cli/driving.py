@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from livestain.live.scoring import ChannelScore
     from livestain.live.session import Session
 
-__all__ = ["LatestPicture", "drive", "print_json", "print_table", "score", "summary", "write_page"]
+__all__ = [
+    "Interrupts",
+    "LatestPicture",
+    "drive",
+    "print_json",
+    "print_table",
+    "score",
+    "summary",
+    "write_page",
+]
 
 _REDRAW_S = 0.15
 
@@ -68,7 +77,7 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
         console=console,
     )
     try:
-        with progress, _Interrupts() as interrupts:
+        with progress, Interrupts() as interrupts:
             now = session.progress
             raw = progress.add_task("acquired", total=now.planned_raw, note="")
             virtual = progress.add_task("stained", total=now.planned_virtual, note="")
@@ -129,14 +138,22 @@ def score(session: Session) -> dict[str, ChannelScore]:
         return {}
 
 
-class _Interrupts:
-    """Counts Ctrl-C in a block, where as an exception it could come between any two lines."""
+class Interrupts:
+    """Counts Ctrl-C in a block, where as an exception it could come between any two lines.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stop : threading.Event, optional
+        Is set by the first one.
+    """
+
+    def __init__(self, stop: threading.Event | None = None) -> None:
         self.count = 0
+        self._stop = stop
         self._before: Any = None
 
     def __enter__(self) -> Self:
+        """Listen from now on."""
         # Python lets the main thread alone have a say; elsewhere Ctrl-C is not ours.
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
@@ -144,8 +161,11 @@ class _Interrupts:
 
     def _note(self, *_: object) -> None:
         self.count += 1
+        if self._stop is not None:
+            self._stop.set()
 
     def __exit__(self, *_: object) -> None:
+        """Give Ctrl-C back."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
@@ -256,6 +276,10 @@ def print_table(result: dict[str, Any]) -> None:
     table.add_row("planes acquired", str(result["planes_acquired"]))
     table.add_row("planes stained", str(result["planes_stained"]))
     table.add_row("planes missing", str(result["planes_missing"]))
+    if result["planes_owed"]:
+        table.add_row(
+            "planes owed", f"{result['planes_owed']}: livestain restain {escape(result['store'])}"
+        )
     if result["planes_uncertain"]:
         table.add_row("planes that may be another's", str(result["planes_uncertain"]))
     if result["planes_skipped"]:

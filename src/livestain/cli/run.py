@@ -62,6 +62,13 @@ def run(
         Literal["blosc-lz4", "blosc-zstd", "none"],
         typer.Option("--codec", help="How planes are compressed: fast, small, not at all."),
     ] = "blosc-lz4",
+    leave_owed: Annotated[
+        bool,
+        typer.Option(
+            "--leave-owed",
+            help="End with the acquisition: what is then owed is left for livestain restain.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -103,6 +110,7 @@ def run(
         threads=threads,
         overwrite=overwrite,
         codec=codec,
+        leave_owed=leave_owed,
     )
     if dry_run:
         from livestain.cli.rehearsing import print_rehearsal, rehearse_run

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from livestain.planes import PlaneIndex
+    from livestain.stain.stained import Latency
 
-__all__ = ["Acquired", "Latency", "Progress", "RunReport", "Stained"]
+__all__ = ["Acquired", "Progress", "RunReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,31 +29,6 @@ class Acquired:
 
 
 @dataclass(frozen=True, slots=True)
-class Stained:
-    """A virtual plane is in the store.
-
-    Attributes
-    ----------
-    index : PlaneIndex
-        Its place.
-    channel : str
-        The virtual channel's name.
-    latency_ms : dict
-        Milliseconds by stage; `total` is from frameReady until another process can read the plane.
-    live : bool
-        Whether it was stained before a newer time point came.
-    quality : dict
-        Mean and std of the prediction in its unit, fraction of clipped pixels.
-    """
-
-    index: PlaneIndex
-    channel: str
-    latency_ms: dict[str, float]
-    live: bool
-    quality: dict[str, float]
-
-
-@dataclass(frozen=True, slots=True)
 class Progress:
     """A snapshot of a run."""
 
@@ -66,25 +38,6 @@ class Progress:
     planned_virtual: int
     owed: int
     latency_ms: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Latency:
-    """Milliseconds from frameReady until the virtual plane can be read by another process.
-
-    Of planes stained while they were news; planes filled in later are counted, not timed.
-    """
-
-    p50: float | None
-    p95: float | None
-
-    @classmethod
-    def of(cls, milliseconds: Sequence[float]) -> Latency:
-        """Return the median and the 95th percentile; None of an empty list."""
-        if not milliseconds:
-            return cls(None, None)
-        p50, p95 = np.percentile(milliseconds, (50, 95))
-        return cls(round(float(p50), 2), round(float(p95), 2))
 
 
 @dataclass(frozen=True)
@@ -101,6 +54,9 @@ class RunReport:
         Planes that were planned, are not there, and that no lag policy has given up.
     planes_skipped : int
         Planes that a lag policy has given up.
+    planes_owed : int
+        Virtual planes that can still be stained: the run was stopped, or told to leave them. Those that it
+        was told to leave are not missing.
     planes_uncertain : int
         Raw planes that may lie in another's place: of bursts that came short from a camera without
         numbers of its own.
@@ -125,6 +81,7 @@ class RunReport:
     planes_stained: int
     planes_missing: int
     planes_skipped: int
+    planes_owed: int
     planes_uncertain: int
     planes_filled_in_later: int
     latency_ms: Latency

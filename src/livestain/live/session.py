@@ -18,15 +18,16 @@ from livestain.errors import StoreError
 from livestain.live.buffer import burst_buffer
 from livestain.live.checks import check_idle, check_recording_stays, check_room
 from livestain.live.core_facts import connect_direct, provenance
-from livestain.live.ledger import Ledger
 from livestain.live.placing import FramePlacer
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
-from livestain.live.report import Acquired, Progress, RunReport, Stained
+from livestain.live.report import Acquired, Progress, RunReport
 from livestain.live.virtual import split_sequence
 from livestain.stain.host import HostSettings, WorkerHost
-from livestain.stain.protocol import ChannelModel, WorkerSetup
-from livestain.store import Journal, check_place, create_store, finalise, journal_path
+from livestain.stain.ledger import Ledger
+from livestain.stain.setup import worker_setup
+from livestain.stain.stained import Latency, Stained
+from livestain.store import Journal, check_place, create_store, finalise, journal_path, store_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
     from livestain.planes import PlaneIndex
+    from livestain.stain.protocol import WorkerSetup
     from livestain.store import Store
     from livestain.store.plan import Codec
 
@@ -79,6 +81,8 @@ class Session:
         How planes are compressed: fast, small, or not at all.
     max_bytes_in_flight : int
         How many bytes of raw planes may wait for the disk before the acquisition waits for it.
+    leave_owed : bool
+        Whether to end with the acquisition: what is then owed is left for `livestain restain`.
     worker : {"process", "thread"}
         Where predictions are made; `thread` is for debugging.
     host_settings : HostSettings, optional
@@ -108,6 +112,7 @@ class Session:
         overwrite: bool = False,
         codec: Codec = "blosc-lz4",
         max_bytes_in_flight: int = 256 * 2**20,
+        leave_owed: bool = False,
         worker: Literal["process", "thread"] = "process",
         host_settings: HostSettings | None = None,
     ) -> None:
@@ -121,6 +126,7 @@ class Session:
         self._overwrite = overwrite
         self._codec: Codec = codec
         self._max_bytes = max_bytes_in_flight
+        self._leave_owed = leave_owed
         self._worker_kind = worker
         self._host_settings = host_settings
 
@@ -295,23 +301,7 @@ class Session:
     def worker_setup(self) -> WorkerSetup:
         """Return what the worker of this run has to know; makes the plan."""
         plan = self.plan
-        return WorkerSetup(
-            shape=(plan.store.height, plan.store.width),
-            pixel_size_um=plan.store.pixel_size_um,
-            n_z=plan.store.n_z,
-            z_step_um=plan.store.z_step_um,
-            models=tuple(
-                ChannelModel(
-                    c=c,
-                    bundle=str(bundle.path.resolve()),
-                    sha256=bundle.sha256,
-                    output=output,
-                )
-                for c, (bundle, output) in plan.bundles.items()
-            ),
-            device=self._device,
-            threads=self._threads,
-        )
+        return worker_setup(plan.store, plan.bundles, device=self._device, threads=self._threads)
 
     def _prepare(self) -> None:
         plan = self.plan
@@ -505,22 +495,33 @@ class Session:
         self._ledger.missing(
             "the run was stopped before it" if self._stopping else "the camera gave no image for it"
         )
-        self._host.finish(cancelled=self._aborted)
+        if not self._leave_owed:
+            self._host.finish(cancelled=self._aborted)
         if self._host.error is not None:
             self._errors.append(self._host.error)
-        self._ledger.unreported()
         seconds = time.perf_counter() - began
         self._host.close(at_once=self._aborted.is_set())
+        self._ledger.unreported()
         self._journal.append(
             "finished", interrupted=self._cancelled.is_set(), failed=bool(self._errors)
         )
         finalise(self.out)
-        self._report = self._ledger.report(
-            self.out,
+        status, ledger = store_status(self.out), self._ledger
+        self._report = RunReport(
+            store=str(self.out),
+            planes_acquired=ledger.acquired,
+            planes_stained=len(ledger.stained),
+            planes_missing=status.impossible + (0 if self._leave_owed else status.owed),
+            planes_skipped=status.skipped,
+            planes_owed=status.owed,
+            planes_uncertain=len(ledger.uncertain),
+            planes_filled_in_later=len(ledger.stained) - len(ledger.latencies_ms),
+            latency_ms=Latency.of(ledger.latencies_ms),
             worker_deaths=self._host.deaths,
             interrupted=self._cancelled.is_set(),
             seconds=round(seconds, 3),
             models=self._ready_models,
+            notes=ledger.notes,
         )
 
     def _close(self) -> None:

@@ -74,9 +74,13 @@ class Backlog:
         What the run will write.
     excluded : iterable of PlaneIndex
         Virtual planes that were given up before.
+    live : bool
+        Whether planes are still coming. If not, `live-only` gives nothing up.
     """
 
-    def __init__(self, plan: StorePlan, excluded: Iterable[PlaneIndex] = ()) -> None:
+    def __init__(
+        self, plan: StorePlan, excluded: Iterable[PlaneIndex] = (), *, live: bool = True
+    ) -> None:
         self._plan = plan
         self._here: set[PlaneIndex] = set()
         self._stamps: dict[PlaneIndex, Stamp] = {}
@@ -92,7 +96,7 @@ class Backlog:
                 _Channel(
                     c=c,
                     whole_stack=channel.virtual.window.z == "all",
-                    live_only=channel.virtual.lag == "live-only",
+                    live_only=live and channel.virtual.lag == "live-only",
                     planned=planned,
                     closed=given_up & planned,
                 )

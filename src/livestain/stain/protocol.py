@@ -64,6 +64,9 @@ class WorkerSetup(Settings):
     excluded: tuple[tuple[int, int, int, int], ...] = ()
     """Virtual planes that were given up and must not be tried again."""
 
+    live: bool = True
+    """Whether planes are still coming, so that lag policies count; afterwards all that is owed is done."""
+
 
 def send(connection: Connection, kind: str, **fields: Any) -> None:
     """Send one message; indices may be given as `PlaneIndex`."""

@@ -137,7 +137,8 @@ class Worker:
 
         self._store = stack.enter_context(open_store(path, mode="r+"))
         self._has_levels = len(level_shapes(*setup.shape)) > 1
-        self._backlog = Backlog(self._store.plan, (PlaneIndex(*index) for index in setup.excluded))
+        excluded = (PlaneIndex(*index) for index in setup.excluded)
+        self._backlog = Backlog(self._store.plan, excluded, live=setup.live)
         self._scan()
 
     def _warm(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:

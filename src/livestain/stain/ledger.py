@@ -1,17 +1,15 @@
-"""The books of a run: what has come, what was stained, what will never be, and why."""
+"""The books of a run, or of a staining after it: what was stained, what will never be, and why."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING, Any
 
-from livestain.live.report import Latency, RunReport, Stained
 from livestain.planes import PlaneIndex
-from livestain.store import store_status
+from livestain.stain.stained import Stained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from livestain.store import Journal, Store
 
@@ -130,11 +128,11 @@ class Ledger:
                         self._journal.append("missing", index=index, why=why)
 
     def unreported(self) -> None:
-        """Write down planes whose worker died between writing them and saying so."""
+        """Write down planes whose worker died, or left, between writing them and saying so."""
         assert self._store is not None  # noqa: S101 - asked at the end of a run
         assert self._journal is not None  # noqa: S101
         plan = self._store.plan
-        why = "found: its worker died after writing it"
+        why = "found: its worker ended after writing it"
         for c, channel in enumerate(plan.channels):
             if channel.kind == "virtual":
                 there = self._store.present(c)
@@ -142,19 +140,3 @@ class Ledger:
                     if there[index.t, index.z] and index not in self.stained:
                         self.stained.add(index)
                         self._journal.append("stained", index=index, live=False, why=why)
-
-    def report(self, out: Path, **facts: Any) -> RunReport:
-        """Return how the run ended; `facts` are the fields that only the session knows."""
-        status = store_status(out)
-        return RunReport(
-            store=str(out),
-            planes_acquired=self.acquired,
-            planes_stained=len(self.stained),
-            planes_missing=status.owed + status.impossible,
-            planes_skipped=status.skipped,
-            planes_uncertain=len(self.uncertain),
-            planes_filled_in_later=len(self.stained) - len(self.latencies_ms),
-            latency_ms=Latency.of(self.latencies_ms),
-            notes=self.notes,
-            **facts,
-        )

@@ -1,0 +1,82 @@
+"""``livestain restain``: what a store is owed is predicted now."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("restain")(restain)
+
+
+def restain(
+    store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr, of a run that is over.")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME=BUNDLE",
+            help="Where the model of a virtual channel is now, if it is not on the search path. Repeatable.",
+        ),
+    ] = None,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Try planes too that were skipped, or on which the model failed."
+        ),
+    ] = False,
+    device: Annotated[
+        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Predict what is still owed in STORE, by the models that its run began with.
+
+    After --leave-owed, Ctrl-C or a crash. Planes that are there are never touched. Exit code 0: nothing is
+    owed any more; 1: the model failed on planes; 130: interrupted.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
+    from livestain.cli.driving import Interrupts, print_json
+    from livestain.cli.run import parse_models
+    from livestain.restain import restain as stain_owed
+
+    console = Console(stderr=True)
+    stop = threading.Event()
+    with Progress(console=console) as bar, Interrupts(stop):
+        task = bar.add_task("stained", total=None)
+        report = stain_owed(
+            store,
+            models=parse_models(model or []),
+            again=again,
+            device=device,
+            threads=threads,
+            stop=stop,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        typer.echo(
+            f"{report.planes_stained} planes stained in {report.seconds:.1f} s; {report.planes_owed} are "
+            f"still owed, {report.planes_given_up} are skipped or impossible."
+        )
+        for note in report.notes:
+            typer.echo(f"  {note}")
+    if report.interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    raise typer.Exit(EXIT_MISSING if report.planes_owed or report.planes_failed else EXIT_DONE)

@@ -1,0 +1,221 @@
+"""Staining without a microscope: what a store is owed is predicted now."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from livestain._version import __version__
+from livestain.bundle import find_bundle
+from livestain.errors import BundleError, StoreError
+from livestain.stain.host import HostSettings, WorkerHost
+from livestain.stain.ledger import Ledger
+from livestain.stain.setup import worker_setup
+from livestain.store import (
+    Journal,
+    finalise,
+    journal_path,
+    open_store,
+    read_journal,
+    store_status,
+)
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from livestain.bundle import Bundle
+    from livestain.planes import PlaneIndex
+    from livestain.store import StorePlan
+
+__all__ = ["RestainReport", "restain"]
+
+
+@dataclass(frozen=True)
+class RestainReport:
+    """How a staining after the run ended.
+
+    Attributes
+    ----------
+    store : str
+        Path of the store.
+    planes_stained : int
+        Virtual planes that were written now.
+    planes_owed : int
+        Those that still can be: it was interrupted.
+    planes_failed : int
+        Those on which the model failed now, or killed its worker.
+    planes_given_up : int
+        Those that are skipped or impossible, with these.
+    interrupted : bool
+        Whether the user stopped it.
+    worker_deaths : int
+        How often the worker died or was killed for hanging.
+    seconds : float
+        Wall time.
+    models : list of dict
+        Virtual channel, bundle, device and backend.
+    notes : list of str
+        What went wrong without ending it.
+    """
+
+    store: str
+    planes_stained: int
+    planes_owed: int
+    planes_failed: int
+    planes_given_up: int
+    interrupted: bool
+    worker_deaths: int
+    seconds: float
+    models: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON types."""
+        return asdict(self)
+
+
+def restain(
+    store: Path | str,
+    *,
+    models: Mapping[str, str] | None = None,
+    again: bool = False,
+    device: str = "auto",
+    threads: int | None = None,
+    worker: Literal["process", "thread"] = "process",
+    host_settings: HostSettings | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> RestainReport:
+    """Predict what is planned in a store, whose sources are there, and which is not there yet.
+
+    After a run with ``--leave-owed``, an interrupted one, or a crash. The models are those that the run began
+    with, known by their SHA-256, so that one channel never holds predictions of two. What is there is never
+    touched. Not while the run goes on: it has its own worker.
+
+    Parameters
+    ----------
+    store : Path or str
+        RUN.ome.zarr, its journal beside it.
+    models : mapping, optional
+        Where a bundle is now, by virtual channel, if not on the search path under its name.
+    again : bool
+        Whether to try planes too that were skipped by a lag policy, or on which the model failed.
+    device, threads
+        See `WorkerSetup`.
+    worker : {"process", "thread"}
+        Where predictions are made.
+    host_settings : HostSettings, optional
+        How patient to be with the worker.
+    stop : threading.Event, optional
+        When set, ends at once; what is owed stays owed.
+    progress : callable, optional
+        Called as ``(stained, to_be_stained)``, from a thread.
+
+    Raises
+    ------
+    StoreError
+        If there is no livestain store.
+    BundleError
+        If a model is not found, or is another than the run began with.
+    """
+    began = time.perf_counter()
+    path = Path(store).absolute()
+    with open_store(path) as opened:
+        plan = opened.plan
+    before = store_status(path)
+    bundles = _bundles(plan, dict(models or {}))
+    if not bundles:
+        raise StoreError(
+            f"{path} has no virtual channel, so nothing can be owed in it. Expected a store of a run "
+            "with a channel of the group Virtual."
+        )
+    given_up = _given_up(path, plan) if not again else set()
+    with open_store(path, mode="r+") as opened, Journal(journal_path(path)) as journal:
+        ledger = Ledger()
+        ledger.open(opened, journal)
+        for c in bundles:
+            there = opened.present(c)
+            ledger.stained.update(i for i in plan.planned_indices(c) if there[i.t, i.z])
+        known = len(ledger.stained)
+        failed: list[dict[str, Any]] = []
+        todo = before.virtual.missing if again else before.virtual.owed
+
+        def report(kind: str, message: dict[str, Any]) -> None:
+            if kind == "impossible":
+                failed.append(message)
+            if ledger.take(kind, message) is not None and progress is not None:
+                progress(len(ledger.stained) - known, todo)
+
+        setup = worker_setup(
+            plan, bundles, device=device, threads=threads, excluded=given_up, live=False
+        )
+        host = WorkerHost(setup, report, kind=worker, settings=host_settings)
+        try:
+            ready = host.start()
+            journal.append("restain", livestain=__version__, models=ready["models"])
+            host.open(str(path))
+            done = host.finish(cancelled=stop)
+        finally:
+            host.close(at_once=stop is not None and stop.is_set())
+        if host.error is not None:
+            raise host.error
+        ledger.unreported()
+        journal.append("restained", planes=len(ledger.stained) - known, interrupted=not done)
+    finalise(path)
+    after = store_status(path).virtual
+    return RestainReport(
+        store=str(path),
+        planes_stained=after.present - before.virtual.present,
+        planes_owed=after.owed,
+        planes_failed=len(failed),
+        planes_given_up=after.skipped + after.impossible,
+        interrupted=not done,
+        worker_deaths=host.deaths,
+        seconds=round(time.perf_counter() - began, 3),
+        models=[{"channel": plan.channels[m["c"]].name, **m} for m in ready["models"]],
+        notes=ledger.notes,
+    )
+
+
+def _bundles(plan: StorePlan, models: dict[str, str]) -> dict[int, tuple[Bundle, str]]:
+    """Return bundle and output by virtual channel, each the one that the run began with."""
+    names = [channel.name for channel in plan.channels if channel.virtual is not None]
+    if strange := sorted(set(models) - set(names)):
+        raise BundleError(
+            f"A model is given for {strange[0]!r}, which is no virtual channel of the store; it has: "
+            f"{', '.join(names) or 'none'}."
+        )
+    found: dict[int, tuple[Bundle, str]] = {}
+    for c, channel in enumerate(plan.channels):
+        virtual = channel.virtual
+        if virtual is None:
+            continue
+        bundle = find_bundle(models.get(channel.name, virtual.bundle))
+        if bundle.sha256 != virtual.bundle_sha256:
+            raise BundleError(
+                f"The channel {channel.name!r} was begun with the model {virtual.bundle} of SHA-256 "
+                f"{virtual.bundle_sha256[:12]}, and {bundle.path} has {bundle.sha256[:12]}. A channel holds "
+                f"predictions of one model: give that one with --model {channel.name}=FOLDER."
+            )
+        found[c] = (bundle, virtual.output)
+    return found
+
+
+def _given_up(path: Path, plan: StorePlan) -> set[PlaneIndex]:
+    """Return the virtual planes that the journal's last word gives up."""
+    from livestain.planes import PlaneIndex
+
+    journal = journal_path(path)
+    told: dict[PlaneIndex, str] = {}
+    for line in read_journal(journal) if journal.exists() else ():
+        place = line.get("index")
+        if isinstance(place, list) and len(place) == 4:
+            told[PlaneIndex(*place)] = line["kind"]
+    return {
+        index
+        for index, kind in told.items()
+        if kind in ("skipped", "impossible") and plan.channels[index.c].virtual is not None
+    }
