@@ -2,6 +2,7 @@ from ._version import __version__
 from .bundle import Bundle, find_bundle, read_bundle
 from .errors import LivestainError
 from .inference import Stainer
+from .live.install import install, uninstall
 from .live.microscope import replay_core, simulated_core
 from .live.report import RunReport
 from .live.session import Session
@@ -20,10 +21,12 @@ __all__ = [
     "Window",
     "__version__",
     "find_bundle",
+    "install",
     "load_sequence",
     "open_store",
     "read_bundle",
     "replay_core",
     "simulated_core",
     "store_status",
+    "uninstall",
 ]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "camera_format",
     "check_idle",
+    "check_pixels",
     "check_presets",
     "check_recording",
     "check_recording_stays",
@@ -126,6 +127,13 @@ def camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
             f"The camera {camera!r} gives {cameras} images at once, and the store has one place for "
             "each event's image. Choose a single camera in the Micro-Manager configuration."
         )
+    check_pixels(core)
+    return core.getImageHeight(), core.getImageWidth(), min(core.getImageBitDepth(), 16)
+
+
+def check_pixels(core: CMMCorePlus) -> None:
+    """Refuse colour and more than 16 bits."""
+    camera = core.getCameraDevice()
     components, bytes_per_pixel = core.getNumberOfComponents(), core.getBytesPerPixel()
     if components != 1:
         raise MicroscopeError(
@@ -137,7 +145,6 @@ def camera_format(core: CMMCorePlus) -> tuple[int, int, int]:
             f"The camera {camera!r} gives {8 * bytes_per_pixel}-bit images; livestain stores 8 or 16 "
             "bits without loss. Set its PixelType to 8bit or 16bit."
         )
-    return core.getImageHeight(), core.getImageWidth(), min(core.getImageBitDepth(), 16)
 
 
 def check_presets(core: CMMCorePlus, sequence: useq.MDASequence) -> None:

@@ -1,0 +1,222 @@
+"""Predictions as frames of another program: in the camera's pixel type, with what they are beside them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from livestain.inference import Stainer
+from livestain.store.encoding import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from livestain.bundle import Bundle
+    from livestain.bundle.description import OutputChannel
+    from livestain.live.delivery import Key, Payload, Slot
+    from livestain.live.foreign import Predicted
+
+__all__ = ["Encoding", "FramePredictor", "describe", "encoding_of"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What stored counts mean: ``value = offset + scale * stored``, with 0 for "not predicted"."""
+
+    scale: float
+    offset: float
+    largest: int
+    """Largest stored count."""
+
+    def encode(self, values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+        """Return a prediction as counts of the camera's type; values out of its range become its ends."""
+        stored = encode(values, self.scale, self.offset)
+        return np.minimum(stored, self.largest).astype(dtype)
+
+
+def encoding_of(spec: OutputChannel, dtype: DTypeLike) -> Encoding:
+    """Return how an output is kept in the camera's pixel type.
+
+    In 16 bits as in a store. 8 bits are too few for that: they span the output's display window, and what
+    lies outside of it becomes its ends.
+
+    Parameters
+    ----------
+    spec : OutputChannel
+        The model's output.
+    dtype : uint8 or uint16
+        Of the camera's frames.
+    """
+    if np.dtype(dtype) != np.uint8:
+        return Encoding(spec.scale, spec.offset, 65535)
+    low, high = spec.display
+    scale = (high - low) / 254
+    return Encoding(scale, low - scale, 255)
+
+
+def describe(channel: Predicted, dtype: DTypeLike) -> dict[str, Any]:
+    """Return what a predicted frame says of itself, as JSON types."""
+    spec = channel.bundle.description.outputs[channel.output]
+    encoding = encoding_of(spec, dtype)
+    return {
+        "predicted": True,
+        "virtual_channel": channel.name,
+        "sources": list(channel.sources),
+        "bundle": channel.bundle.name,
+        "bundle_sha256": channel.bundle.sha256,
+        "output": spec.name,
+        "unit": spec.unit,
+        "scale": encoding.scale,
+        "offset": encoding.offset,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Last:
+    sources: tuple[Key, ...]
+    predicted: NDArray[np.float32]
+
+
+class FramePredictor:
+    """The models of the virtual channels, in this process, each loaded once for all runs.
+
+    A model's last prediction is kept: channels of several outputs of one model share it, and so do the
+    planes of a stack that a model of whole stacks predicts at once.
+
+    Parameters
+    ----------
+    device : str
+        "auto", "cpu", "cuda" or "cuda:N".
+    threads : int, optional
+        CPU threads of torch.
+    """
+
+    def __init__(self, device: str, threads: int | None) -> None:
+        self._device, self._threads = device, threads
+        self._stainers: dict[tuple[str, float, float | None], Stainer] = {}
+        self._warm: set[tuple[str, tuple[int, int], int]] = set()
+        self._run: dict[str, tuple[Predicted, Stainer]] = {}
+        self._last: dict[str, _Last] = {}
+
+    def prepare(
+        self,
+        channels: Mapping[str, Predicted],
+        *,
+        pixel_size_um: float,
+        z_steps: Mapping[str, float | None],
+        n_z: Mapping[str, int],
+        shape: tuple[int, int],
+    ) -> None:
+        """Load the models of a run and predict once, so that its first plane is as fast as its last.
+
+        Parameters
+        ----------
+        channels : mapping
+            The run's virtual channels that are predicted.
+        pixel_size_um : float
+            Of the microscope, in micrometres.
+        z_steps, n_z : mapping
+            By virtual channel, of its source.
+        shape : tuple of int
+            Height and width of the frames, in pixels.
+
+        Raises
+        ------
+        LivestainError
+            What `Stainer` refuses.
+        """
+        self._last.clear()
+        self._run.clear()
+        for name, channel in channels.items():
+            stainer = self._stainer(channel.bundle, pixel_size_um, z_steps[name])
+            warm = channel.bundle.sha256, shape, n_z[name]
+            if warm not in self._warm:
+                stainer.warm_up(shape, n_z[name])
+                self._warm.add(warm)
+            self._run[name] = channel, stainer
+
+    def predict(self, slot: Slot, payloads: list[Payload]) -> Payload:
+        """Return a virtual channel's frame.
+
+        Parameters
+        ----------
+        slot : Slot
+            The virtual image.
+        payloads : list of Payload
+            Its sources, in the model's order.
+
+        Raises
+        ------
+        LivestainError
+            What the model or the encoding refuses.
+        """
+        channel, stainer = self._run[str(slot.name)]
+        last = self._last.get(channel.bundle.sha256)
+        if last is None or last.sources != slot.sources:
+            self._last.pop(
+                channel.bundle.sha256, None
+            )  # a stack is large: never hold two of one model
+            planes = np.stack([image for image, _, _ in payloads])
+            last = _Last(slot.sources, stainer.stain(planes))
+            self._last[channel.bundle.sha256] = last
+        predicted = last.predicted[channel.output]
+        # Models of whole stacks predict every plane of them.
+        plane = predicted if predicted.ndim == 2 else predicted[slot.key.place.z]
+        own = next(
+            (
+                at
+                for at, key in enumerate(slot.sources)
+                if key.place.at(c=slot.key.place.c) == slot.key.place
+            ),
+            0,
+        )
+        image, event, meta = payloads[own]
+        spec = channel.bundle.description.outputs[channel.output]
+        frame = encoding_of(spec, image.dtype).encode(plane, image.dtype)
+        mine = slot.event
+        if "cam" in event.index:
+            mine = mine.model_copy(update={"index": {**mine.index, "cam": slot.key.cam}})
+        return frame, mine, _meta(meta, mine, describe(channel, image.dtype))
+
+    def forget(self) -> None:
+        """Let go of what a run left in memory; the models stay loaded."""
+        self._last.clear()
+
+    def close(self) -> None:
+        """Give the models back; a second time does nothing."""
+        self.forget()
+        self._run.clear()
+        self._warm.clear()
+        while self._stainers:
+            self._stainers.popitem()[1].close()
+
+    def _stainer(self, bundle: Bundle, pixel_size_um: float, z_step_um: float | None) -> Stainer:
+        which = bundle.sha256, pixel_size_um, z_step_um
+        if which not in self._stainers:
+            _log.info("Loading the model %s", bundle.name)
+            self._stainers[which] = Stainer(
+                bundle,
+                device=self._device,
+                pixel_size_um=pixel_size_um,
+                z_step_um=z_step_um,
+                threads=self._threads,
+            )
+        return self._stainers[which]
+
+
+def _meta(source: Mapping[str, Any], event: Any, said: dict[str, Any]) -> dict[str, Any]:
+    """Return a prediction's metadata: when and where of its source's, no light, and what it is."""
+    kept = {
+        key: value
+        for key, value in source.items()
+        if key not in ("camera_metadata", "hardware_triggered", "images_remaining_in_buffer")
+    }
+    extra = {**(source.get("extra") or {}), "livestain": said}
+    return {**kept, "mda_event": event, "exposure_ms": 0.0, "property_values": (), "extra": extra}
