@@ -71,8 +71,8 @@ def test_displacement_is_found_told_and_refused(tmp_path, checked):
     assert high - low < 2
     assert report.beyond() == (b,)
     (told,) = sentences(report)
-    assert "in movie b (1 of 2 movies are displaced by a pixel, " in told
-    assert "checks.registration: shift would correct it" in told
+    assert "in movie b (1 of 2 movies are displaced by 2 pixels, " in told
+    assert "checks.registration: shift corrects such" in told
     with pytest.raises(
         DataError, match=r"mitochondria lies 3\.\d px down and 7\.\d px left .* movie b.*5 px"
     ):

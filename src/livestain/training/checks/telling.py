@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sentences"]
 
-_TOLD_PX, _TOLD_PLANES = 1.0, 0.5
-"""Displacements from here on are told."""
+_TOLD_PX, _TOLD_PLANES = 2.0, 0.5
+"""Displacements from here on are told: edges in brightfield lie beside what they are the edges of."""
 
 
 def sentences(report: CheckReport) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _displacement(report: CheckReport, target: str, found: list[Registration]) -
     )
     others = ""
     if len(found) > 1:
-        others = f" ({len(far)} of {len(found)} movies are displaced by a pixel, or half a plane, or more)"
+        others = f" ({len(far)} of {len(found)} movies are displaced by 2 pixels, or half a plane, or more)"
     fate = (
         "it is corrected" if report.corrections else "checks.registration: shift would correct it"
     )
