@@ -60,6 +60,8 @@ def _displacement(report: CheckReport, target: str, found: list[Registration]) -
     if len(found) > 1:
         others = f" ({len(far)} of {len(found)} movies are displaced by 2 pixels, or half a plane, or more)"
     fate = (
-        "it is corrected" if report.corrections else "checks.registration: shift would correct it"
+        "it is corrected"
+        if report.corrections
+        else "look with livestain check-data --picture; checks.registration: shift corrects such"
     )
     yield f"{target} lies {report.words(most)} from its source in movie {most.movie}{others}; {fate}."
