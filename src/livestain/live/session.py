@@ -15,10 +15,9 @@ from psygnal import Signal
 
 from livestain._version import __version__
 from livestain.errors import StoreError
-from livestain.live.buffer import burst_buffer
+from livestain.live.acquisition import Acquisition
 from livestain.live.checks import check_idle, check_recording_stays, check_room
-from livestain.live.core_facts import connect_direct, provenance
-from livestain.live.placing import FramePlacer
+from livestain.live.core_facts import provenance
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport
@@ -132,20 +131,17 @@ class Session:
 
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
-        self._acquiring = threading.Event()
-        self._cancelled = threading.Event()
         self._aborted = threading.Event()
-        self._broken = threading.Event()  # the acquisition itself, not a listener of the user's
         self._errors: list[BaseException] = []
         self._ledger = Ledger()
-        self._placer = FramePlacer(
-            lambda index, why: self._recorder.later(partial(self._ledger.lose, index, why)),
-            lambda index, why: self._recorder.later(partial(self._ledger.doubt, index, why)),
+        self._acquisition = Acquisition(
+            core,
+            on_frame=lambda *frame: self._on_frame(*frame),
+            on_lost=lambda *told: self._recorder.later(partial(self._ledger.lose, *told)),
+            on_uncertain=lambda *told: self._recorder.later(partial(self._ledger.doubt, *told)),
         )
         self._report: RunReport | None = None
         self._shown: set[int] = set()
-        self._late_ms: dict[str, float] = {}
-        self._planned_s: float | None = None
         self._host: WorkerHost
         self._journal: Journal
         self._recorder: Recorder
@@ -174,7 +170,7 @@ class Session:
             try:
                 return self.wait()
             except KeyboardInterrupt:
-                if self._cancelled.is_set():
+                if self.cancelled:
                     self.abort()
                 else:
                     self.cancel()
@@ -212,8 +208,7 @@ class Session:
 
     def cancel(self) -> None:
         """Stop acquiring; what is owed is still stained."""
-        self._cancelled.set()
-        self._stop_runner()
+        self._acquisition.cancel()
 
     def abort(self) -> None:
         """Stop acquiring and staining; what is owed stays owed, the store stays valid."""
@@ -228,7 +223,7 @@ class Session:
     @property
     def cancelled(self) -> bool:
         """Whether `cancel` or `abort` was called."""
-        return self._cancelled.is_set()
+        return self._acquisition.cancelled
 
     @property
     def plan(self) -> RunPlan:
@@ -373,59 +368,10 @@ class Session:
             self._over.set()
 
     def _acquire(self) -> None:
-        events = self.core.mda.events
-        slots: list[tuple[Any, Callable[..., None]]] = [
-            (events.frameReady, self._on_frame),
-            (events.sequenceStarted, self._cancel_again),
-            (events.eventStarted, self._on_event),
-            (events.sequenceCanceled, self._on_canceled),
-        ]
-        for signal, slot in slots:
-            connect_direct(signal, slot)
         try:
-            check_idle(self.core)  # the model took seconds to warm
-            if not self._cancelled.is_set():
-                with burst_buffer(self.core, self.plan.sequence):
-                    self._acquiring.set()
-                    self.core.mda.run(self.plan.sequence)
+            self._acquisition.run(self.plan.sequence)
         except Exception as error:
-            self._placer.end(
-                stopped=self._stopping
-            )  # before `_fail`: it may be the burst that failed
             self._fail(error)
-        finally:
-            self._placer.end(stopped=self._stopping)
-            self._acquiring.clear()
-            for signal, slot in slots:
-                signal.disconnect(slot)
-
-    @property
-    def _stopping(self) -> bool:
-        return self._cancelled.is_set() or self._broken.is_set()
-
-    def _on_event(self, event: useq.MDAEvent) -> None:
-        self._placer.begin(event)
-        # Of a time point's events the first alone can be late; the others follow it.
-        if event.min_start_time not in (None, self._planned_s):
-            self._planned_s = event.min_start_time
-            late_s = self.core.mda.event_seconds_elapsed() - self._planned_s
-            self._late_ms = {"late_ms": round(1e3 * max(late_s, 0.0), 3)}
-        self._cancel_again()
-
-    def _cancel_again(self, *_: object) -> None:
-        """Repeat a `cancel` that the runner forgot: one between two events, or before the first."""
-        if self._stopping:
-            self._stop_runner()
-
-    def _on_canceled(self, *_: object) -> None:
-        """Note that the user stopped the acquisition in another program, on the same core."""
-        if not self._broken.is_set():
-            self._cancelled.set()
-
-    def _stop_runner(self) -> None:
-        """Cancel our own acquisition; never one that somebody else runs on the core."""
-        if self._acquiring.is_set():
-            self.core.mda.cancel()
 
     def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
         """Take one frame from the runner, on its thread. Starts the write and returns.
@@ -434,9 +380,8 @@ class Session:
         """
         ready_ns = time.perf_counter_ns()
         try:
-            index = self._placer.place(event, meta)
-            late, self._late_ms = self._late_ms, {}
-            self._recorder.record(index, image, meta, ready_ns, **late)
+            index, facts = self._acquisition.place(event, meta)
+            self._recorder.record(index, image, meta, ready_ns, **facts)
             for target in self.plan.lockstep.get(index, ()):
                 self._ledger.wait_settled(target, self._is_hopeless)
         except BaseException as error:
@@ -444,7 +389,7 @@ class Session:
 
     def _is_hopeless(self) -> bool:
         """Whether in lockstep no prediction is worth waiting for any more."""
-        return self._stopping or self._host.error is not None
+        return self._acquisition.stopping or self._host.error is not None
 
     def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
@@ -483,8 +428,7 @@ class Session:
     def _fail(self, error: BaseException) -> None:
         """Note an error that ends the acquisition; planes that are there are kept."""
         self._errors.append(error)
-        self._broken.set()
-        self._stop_runner()
+        self._acquisition.break_off()
         self._ledger.wake()
 
     # ------------------------------------------------------------------ the end
@@ -493,7 +437,9 @@ class Session:
         """Downstream in order: last raw writes, then what is owed, then times and report."""
         self._recorder.flush()
         self._ledger.missing(
-            "the run was stopped before it" if self._stopping else "the camera gave no image for it"
+            "the run was stopped before it"
+            if self._acquisition.stopping
+            else "the camera gave no image for it"
         )
         if not self._leave_owed:
             self._host.finish(cancelled=self._aborted)
@@ -502,9 +448,7 @@ class Session:
         seconds = time.perf_counter() - began
         self._host.close(at_once=self._aborted.is_set())
         self._ledger.unreported()
-        self._journal.append(
-            "finished", interrupted=self._cancelled.is_set(), failed=bool(self._errors)
-        )
+        self._journal.append("finished", interrupted=self.cancelled, failed=bool(self._errors))
         finalise(self.out)
         status, ledger = store_status(self.out), self._ledger
         self._report = RunReport(
@@ -518,7 +462,7 @@ class Session:
             planes_filled_in_later=len(ledger.stained) - len(ledger.latencies_ms),
             latency_ms=Latency.of(ledger.latencies_ms),
             worker_deaths=self._host.deaths,
-            interrupted=self._cancelled.is_set(),
+            interrupted=self.cancelled,
             seconds=round(seconds, 3),
             models=self._ready_models,
             notes=ledger.notes,
