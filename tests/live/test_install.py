@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import useq
 import zarr
 from pymmcore_plus import CMMCorePlus
 from pymmcore_plus.core._sequencing import SequencedEvent
-from pymmcore_plus.mda import MDAEngine, PMDAEngine
+from pymmcore_plus.mda import MDAEngine, PMDAEngine, SkipEvent
 
 import livestain
 from livestain.bundle import read_bundle
@@ -210,9 +211,12 @@ def test_what_a_predicted_frame_says(core, demo_bundle, tmp_path):
     bundle = read_bundle(demo_bundle())
     models = {"mitochondria": {"bundle": str(bundle.path), **BRIGHT}}
     livestain.install(core, models, device="cpu")
-    out = tmp_path / "run.ome.zarr"
+    out, folder = tmp_path / "run.ome.zarr", tmp_path / "images"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        from pymmcore_plus.mda.handlers import ImageSequenceWriter
     sequence = a_sequence(channel=("Virtual", "mitochondria"), z_plan=None)
-    watch = watched(core, sequence, output=out)
+    watch = watched(core, sequence, output=[out, ImageSequenceWriter(folder)])
     for key, meta in watch.metas.items():
         said = (meta.get("extra") or {}).get("livestain")
         assert (said is not None) == (key[3] == 1)
@@ -235,6 +239,14 @@ def test_what_a_predicted_frame_says(core, demo_bundle, tmp_path):
     summary = json.loads(text)["attributes"]["pymmcore_plus"]["summary_metadata"]
     head = summary["extra"]["livestain"]["virtual_channels"]["mitochondria"]
     assert head == {**said, "lockstep": True}
+    # A folder of images is named by the events' indices.
+    names = json.loads((folder / "_frame_metadata.json").read_text(encoding="utf-8"))
+    assert len(names) == 2 * T
+    for name, meta in names.items():
+        at = meta["mda_event"]["index"]
+        plane = watch.frames[0, 0, at["t"], at["c"], 0]
+        np.testing.assert_array_equal(tifffile.imread(folder / name), plane)
+        assert ("livestain" in meta.get("extra", {})) == (at["c"] == 1)
 
 
 def test_real_frames_say_what_they_said(core, demo_bundle):
@@ -514,10 +526,29 @@ def test_two_cameras_at_once(core, demo_bundle, tmp_path):
         np.testing.assert_array_equal(frames[1, 1, 2, 1], stained(bundle, [frames[1, 0, 2, 1]]))
 
 
+def test_sparse_channels_and_binning(core, demo_bundle):
+    models = {"mitochondria": {"bundle": str(demo_bundle()), **BRIGHT}}
+    livestain.install(core, models, pixel_size_um=1.05, device="cpu")
+    channels = [{"config": "Cy5", "acquire_every": 2}, {"config": MITO}]
+    plan = {"z_plan": None, "channels": channels, "time_plan": {"interval": 0, "loops": 4}}
+    watch = watched(core, a_sequence(**plan))
+    # A sparse source gives a sparse prediction.
+    assert [key[2:4] for key in watch.order] == [(0, 0), (0, 1), (2, 0), (2, 1)]
+    core.setProperty("Camera", "Binning", "2")
+    with pytest.raises(BundleError, match=r"The pixel size is 2\.1 um"):
+        core.mda.run(a_sequence())
+
+
 class OwnEngine(MDAEngine):
     """An engine of a program."""
 
     seen = 0
+    trouble = None
+
+    def setup_event(self, event):
+        if self.trouble is not None and event.index["z"] == 2:
+            raise self.trouble
+        super().setup_event(event)
 
     def exec_event(self, event):
         self.seen += 1
@@ -545,6 +576,31 @@ def test_the_programs_own_engine_stays_what_it_is(core, demo_bundle):
     assert core.mda.engine is own
     assert own.use_hardware_sequencing
     assert "Virtual" not in core.getAvailableConfigGroups()
+
+
+@pytest.mark.parametrize("trouble", [SkipEvent(1), RuntimeError("the stage is stuck")])
+def test_events_that_cannot_be_set_up(core, demo_bundle, tmp_path, trouble):
+    """What stands before them goes out, and what comes after keeps its place."""
+    models = {"mitochondria": {"bundle": str(demo_bundle(z=3)), **BRIGHT}}
+    core.mda.set_engine(OwnEngine(core, use_hardware_sequencing=False))
+    livestain.install(core, models, device="cpu")
+    core.mda.engine.trouble = trouble
+    out = tmp_path / "run.ome.zarr"
+    sequence = a_sequence("tpzc", first=True, z_plan={"range": 1.5, "step": 0.5})
+    watch = Watch(core)
+    if isinstance(trouble, SkipEvent):
+        core.mda.run(sequence, output=out)
+        taken = [(t, z) for t in range(T) for z in (0, 1, 3)]
+        predicted = [(t, 0) for t in range(T)]
+    else:
+        with pytest.raises(RuntimeError, match="the stage is stuck"):
+            core.mda.run(sequence, output=out)
+        taken, predicted = [(0, 0), (0, 1)], [(0, 0)]
+    assert [(t, z) for _, _, t, _, z in watch.raw(1)] == taken
+    assert [(t, z) for _, _, t, _, z in watch.raw(0)] == predicted
+    array = zarr.open(out, mode="r")["0"]
+    for (_, _, t, c, z), plane in watch.frames.items():
+        np.testing.assert_array_equal(array[t, c, z], plane)
 
 
 def test_what_is_not_ours_is_not_touched(core, demo_bundle):
@@ -590,7 +646,7 @@ def test_refused_installations(core, demo_bundle):
     assert "Virtual" not in core.getAvailableConfigGroups()
 
 
-def test_models_are_found_by_what_fits(core, demo_bundle, monkeypatch):
+def test_models_are_found_by_what_fits(core, demo_bundle, monkeypatch, tmp_path):
     folder = demo_bundle(output="golgi").parent
     monkeypatch.setenv("LIVESTAIN_MODELS", str(folder))
     assert livestain.install(core) == ("golgi (virtual)",)
@@ -599,6 +655,13 @@ def test_models_are_found_by_what_fits(core, demo_bundle, monkeypatch):
     simulated = livestain.simulated_core(5, shape=SHAPE)
     try:
         assert livestain.install(simulated) == (MITO,)
+        # A session of our own on such a core strips the virtual channels by itself.
+        sequence = a_sequence(channel=("Virtual", "mitochondria"), z_plan=None)
+        channels = [{"config": "Brightfield", "exposure": 2}, sequence.channels[1]]
+        report = livestain.Session(
+            simulated, sequence.replace(channels=channels), tmp_path / "own.ome.zarr", device="cpu"
+        ).run()
+        assert (report.planes_acquired, report.planes_stained) == (T, T)
         livestain.uninstall(simulated)
     finally:
         simulated.unloadAllDevices()
