@@ -207,6 +207,34 @@ def test_windows_in_a_tiff(core, demo_bundle, tmp_path, order, triggered, argume
             np.testing.assert_array_equal(array[t, 1, z], counts.astype(np.uint16))
 
 
+def test_what_comes_of_an_uncertain_frame_says_so(bundle_of):
+    core = livestain.simulated_core(5, shape=SHAPE)
+    try:
+        core.camera.drops = lambda scene: scene.number == 1
+        frames = core.camera._frames
+
+        def unnumbered(*args):
+            for meta in frames(*args):
+                yield {k: v for k, v in meta.items() if k != "livestain-FrameNr"}
+
+        core.camera._frames = unnumbered
+        livestain.install(core, {"mitochondria": str(bundle_of())}, device="cpu")
+        channels = [{"config": "Brightfield", "exposure": 2}, {"config": MITO}]
+        plan = {"channels": channels, "time_plan": {"interval": 0.05, "loops": T}}
+        watch = watched(core, a_sequence(**plan))
+        doubts = {
+            key[2::2]: meta["extra"]["livestain"].get("uncertain")
+            for key, meta in watch.metas.items()
+            if key[3] == 1
+        }
+        assert set(doubts) == {(0, 0), (0, 1), *((1, z) for z in range(Z))}
+        assert {place for place, why in doubts.items() if why} == {(0, 0), (0, 1)}
+        assert "numbers none of them" in doubts[0, 0]
+    finally:
+        livestain.uninstall(core)
+        core.unloadAllDevices()
+
+
 def test_what_a_predicted_frame_says(core, demo_bundle, tmp_path):
     bundle = read_bundle(demo_bundle())
     models = {"mitochondria": {"bundle": str(bundle.path), **BRIGHT}}
@@ -368,6 +396,23 @@ def test_a_lost_frame_leaves_its_place_and_its_predictions_empty(bundle_of, tmp_
             SequenceError,
             "'nuclei', which is not installed",
         ),
+        (
+            {},
+            {
+                "channels": [
+                    {"config": "Cy5", "do_stack": False},
+                    {"config": "FITC"},
+                    {"config": MITO, "do_stack": False, "acquire_every": 2},
+                ],
+                "stage_positions": [
+                    {"x": 0, "sequence": {"channels": [{"config": "Cy5"}]}},
+                    {"x": 1, "sequence": {"channels": [{"config": "FITC"}, {"config": MITO}]}},
+                ],
+            },
+            {},
+            SequenceError,
+            "No plane of the virtual channel 'mitochondria' can be predicted",
+        ),
         ({}, {"axis_order": "cptz"}, {}, SequenceError, "up to 1500 frames"),
     ],
 )
@@ -469,6 +514,27 @@ def test_a_cancelled_burst_gives_what_was_taken(core, demo_bundle, tmp_path):
     array = zarr.open(out, mode="r")["0"]
     for (_, _, t, _, z), plane in watch.raw().items():
         np.testing.assert_array_equal(array[t, 0, z], plane)
+
+
+def test_a_burst_that_fails_gives_what_was_taken(core, demo_bundle):
+    models = {"mitochondria": {"bundle": str(demo_bundle()), **BRIGHT}}
+    livestain.install(core, models, device="cpu")
+    pop = core.popNextImageAndMD
+    taken = []
+
+    def popping():
+        if len(taken) == 4:
+            core.stopSequenceAcquisition()
+            raise MemoryError("Buffer overflowed")
+        taken.append(pop())
+        return taken[-1]
+
+    core.popNextImageAndMD = popping
+    watch = Watch(core)
+    with pytest.raises(MemoryError, match="overflowed"):
+        core.mda.run(a_sequence("tpzc"))
+    assert [key[2::2] for key in watch.order] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert len(watch.raw()) == 4
 
 
 def test_a_failing_prediction_costs_no_frame(core, demo_bundle, monkeypatch, tmp_path):
@@ -613,6 +679,11 @@ def test_what_is_not_ours_is_not_touched(core, demo_bundle):
     assert type(core.mda.engine) is MDAEngine
     core.deleteConfig("Channel", MITO)
     livestain.install(core, {"mitochondria": bundle})
+    # Their preset of the group that we did not make is a channel as any other.
+    assert (
+        watched(core, a_sequence(channels=[{"group": "Virtual", "config": "theirs"}])).exposures
+        == T * Z
+    )
     another = MDAEngine(core)
     core.mda.set_engine(another)
     livestain.uninstall(core)
@@ -655,8 +726,9 @@ def test_models_are_found_by_what_fits(core, demo_bundle, monkeypatch, tmp_path)
     simulated = livestain.simulated_core(5, shape=SHAPE)
     try:
         assert livestain.install(simulated) == (MITO,)
-        # A session of our own on such a core strips the virtual channels by itself.
-        sequence = a_sequence(channel=("Virtual", "mitochondria"), z_plan=None)
+        # A session of our own on such a core strips the virtual channels by itself, also those that a
+        # channel table chose.
+        sequence = a_sequence(z_plan=None)
         channels = [{"config": "Brightfield", "exposure": 2}, sequence.channels[1]]
         report = livestain.Session(
             simulated, sequence.replace(channels=channels), tmp_path / "own.ome.zarr", device="cpu"

@@ -11,7 +11,7 @@ from livestain.bundle import check_fit
 from livestain.errors import BundleError, SequenceError
 from livestain.live.delivery import Key, is_image, key_of
 from livestain.live.sources import all_sources, first_source
-from livestain.live.virtual import VIRTUAL_GROUP, VirtualChannel
+from livestain.live.virtual import VIRTUAL_GROUP, VIRTUAL_SUFFIX, VirtualChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
     from livestain.live.virtual import ChannelSettings
     from livestain.planes import Window
 
-__all__ = ["SUFFIX", "Predicted", "Spelling", "Windows", "z_step_of"]
-
-SUFFIX = " (virtual)"
-"""What presets of virtual channels in the core's channel group end in."""
+__all__ = ["Predicted", "Spelling", "Windows", "output_of", "resolve", "scan", "z_step_of"]
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,13 @@ class Spelling:
         Of the virtual channels that are installed.
     group : str
         The core's channel group; empty where it has none.
+    others : frozenset of (group, preset)
+        Presets that look like virtual channels and are the microscope's own.
     """
 
     names: tuple[str, ...]
     group: str
+    others: frozenset[tuple[str, str]] = frozenset()
 
     def name_of(self, group: str, config: str) -> str | None:
         """Return the name of a channel's virtual channel, or None if it is the camera's.
@@ -53,9 +53,11 @@ class Spelling:
         """
         if group == VIRTUAL_GROUP:
             name = config
-        elif group == self.group and config.endswith(SUFFIX):
-            name = config.removesuffix(SUFFIX)
+        elif group == self.group and config.endswith(VIRTUAL_SUFFIX):
+            name = config.removesuffix(VIRTUAL_SUFFIX)
         else:
+            return None
+        if (group, config) in self.others:
             return None
         if name not in self.names:
             raise SequenceError(

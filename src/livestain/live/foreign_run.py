@@ -71,6 +71,8 @@ class ForeignRun:
     """The first error of a prediction."""
     failed: Exception | None = None
     """An error of the hardware that waits until the frames before it are out."""
+    darken: Callable[[], None] = lambda: None
+    """Called before each prediction: puts the light out."""
 
     def hardware(self) -> Iterator[MDAEvent]:
         """Yield what the camera and the other devices have to do."""
@@ -148,12 +150,21 @@ def plan_foreign_run(
     Raises
     ------
     SequenceError
-        If more frames would wait than the memory allows.
+        If more frames would wait than the memory allows, or a channel has no plane that can be predicted.
     """
-    uses = count_uses(
-        windows.sources(key._replace(cam=cam), channels[name], cam)
+    predictions = [
+        (name, windows.sources(key._replace(cam=cam), channels[name], cam))
         for key, name in windows.virtual.items()
-    )
+    ]
+    uses = count_uses(sources for _, sources in predictions)
+    possible = {name for name, sources in predictions if sources}
+    for name, channel in channels.items():
+        if channel.lockstep and name not in possible:
+            raise SequenceError(
+                f"No plane of the virtual channel {name!r} can be predicted: its source "
+                f"{' and '.join(map(repr, channel.sources))} is acquired at none of the positions, time "
+                "points and depths asked for."
+            )
 
     def a_run(predict: Callable[[Slot, list[Payload]], Payload | None]) -> ForeignRun:
         return ForeignRun(
@@ -183,6 +194,7 @@ def plan_foreign_run(
         )
 
     def predict(slot: Slot, payloads: list[Payload]) -> Payload | None:
+        run.darken()
         try:
             image, event, meta = predictor.predict(slot, payloads)
         except Exception as error:

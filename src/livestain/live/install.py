@@ -15,11 +15,12 @@ from livestain.bundle.find import known_bundles
 from livestain.bundle.read import read_description
 from livestain.errors import BundleError, MicroscopeError
 from livestain.live.checks import pixel_size_of
-from livestain.live.foreign import SUFFIX, output_of
+from livestain.live.foreign import output_of
 from livestain.live.installation import Installation
 from livestain.live.microscope import SimulatedCore
 from livestain.live.virtual import (
     VIRTUAL_GROUP,
+    VIRTUAL_SUFFIX,
     ChannelSettings,
     LivestainSettings,
     SplitSequence,
@@ -234,14 +235,16 @@ def _add_presets(core: CMMCorePlus, installation: Installation, names: tuple[str
     nothing = _nothing(core)
     group = installation.channel_group
     wanted = [(VIRTUAL_GROUP, name) for name in names]
-    wanted += [(group, name + SUFFIX) for name in names if group]
+    wanted += [(group, name + VIRTUAL_SUFFIX) for name in names if group]
+    installation.others = frozenset(
+        (there, preset)
+        for there in (VIRTUAL_GROUP, group)
+        if there and core.isGroupDefined(there)
+        for preset in core.getAvailableConfigs(there)
+        if not _is_ours(core, there, preset)
+    )
     for config_group, preset in wanted:
-        there = core.isGroupDefined(config_group) and preset in core.getAvailableConfigs(
-            config_group
-        )
-        if there and any(
-            setting[2] != _MARK for setting in core.getConfigData(config_group, preset)
-        ):
+        if (config_group, preset) in installation.others:
             raise MicroscopeError(
                 f"The microscope's group {config_group!r} has a preset {preset!r} of its own. Rename "
                 "that, or give the virtual channel another name: livestain.install(core, {NAME: BUNDLE})."
@@ -251,6 +254,12 @@ def _add_presets(core: CMMCorePlus, installation: Installation, names: tuple[str
             installation.presets.append(preset)
         else:
             installation.virtual_presets.append(preset)
+
+
+def _is_ours(core: CMMCorePlus, group: str, preset: str) -> bool:
+    """Return whether a preset was left behind by an earlier program, in a configuration file perhaps."""
+    settings = list(core.getConfigData(group, preset))
+    return bool(settings) and all(setting[2] == _MARK for setting in settings)
 
 
 def _remove_presets(core: CMMCorePlus, installation: Installation) -> None:

@@ -80,6 +80,8 @@ class Installation:
         """Those that were added to the channel group."""
         self.virtual_presets: list[str] = []
         """Those that were added to the group "Virtual"."""
+        self.others: frozenset[tuple[str, str]] = frozenset()
+        """Presets of both groups that are the microscope's own."""
         self.channel_group = core.getChannelGroup()
         self.made_group = False
         """Whether the group "Virtual" is ours."""
@@ -96,7 +98,7 @@ class Installation:
 
     def spelling(self) -> Spelling:
         """Return how virtual channels are called."""
-        return Spelling(tuple(self._channels), self.channel_group)
+        return Spelling(tuple(self._channels), self.channel_group, self.others)
 
     def describe(self, channels: Mapping[str, Predicted]) -> dict[str, Any]:
         """Return what a run's summary says of its virtual channels, as JSON types."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "VIRTUAL_GROUP",
+    "VIRTUAL_SUFFIX",
     "ChannelSettings",
     "Kind",
     "LivestainSettings",
@@ -32,6 +33,9 @@ __all__ = [
 
 VIRTUAL_GROUP = "Virtual"
 """The config group that marks a channel of a sequence as predicted, not measured."""
+
+VIRTUAL_SUFFIX = " (virtual)"
+"""What presets of virtual channels end in where they stand among the real ones (`livestain.install`)."""
 
 Kind = Literal["brightfield", "phase", "dic", "fluorescence"]
 
@@ -183,8 +187,26 @@ def kind_of_channel(name: str) -> Kind | None:
     return None
 
 
+def _by_group(sequence: useq.MDASequence) -> useq.MDASequence:
+    """Return a sequence that a channel table made with the virtual channels in their own group."""
+    channels = [
+        channel.model_copy(
+            update={
+                "group": VIRTUAL_GROUP,
+                "config": channel.config.removesuffix(VIRTUAL_SUFFIX),
+            }
+        )
+        if channel.config.endswith(VIRTUAL_SUFFIX)
+        else channel
+        for channel in sequence.channels
+    ]
+    return sequence if channels == list(sequence.channels) else sequence.replace(channels=channels)
+
+
 def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
     """Take the virtual channels out of a sequence, so that no exposure is ever made for them.
+
+    A preset "NAME (virtual)", as other programs' channel tables have it, is the virtual channel NAME.
 
     Raises
     ------
@@ -198,6 +220,7 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
         sequence.metadata.get("livestain") or {}, where="metadata.livestain of the sequence"
     )
     _check_axes(sequence)
+    sequence = _by_group(sequence)
     names = [c.config for c in sequence.channels if c.group == VIRTUAL_GROUP]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SequenceError(f"The virtual channel {repeated[0]!r} stands twice in the sequence.")

@@ -92,6 +92,8 @@ class VirtualEngine(LiveEngine):
             if any(map(spelling.of_event, events)):
                 self._run = self.installation.prepare(events, super().event_iterator)
         run = self._run
+        if run is not None:
+            run.darken = self._darken
         if run is None or run.events is not events:
             # Somebody asks how a sequence would be run.
             virtual = isinstance(events, MDASequence) and has_virtual(events, spelling)
@@ -194,6 +196,12 @@ class VirtualEngine(LiveEngine):
             yield from run.delivery.drain()
         if error is not None:
             raise error
+
+    def _darken(self) -> None:
+        """Close a shutter that was to stay open; the next image finds it as if it had never been so."""
+        core = self.mmcore
+        if self._autoshutter_was_set and core.getShutterDevice() and core.getShutterOpen():
+            core.setShutterOpen(False)
 
     def _cancelled(self) -> bool:
         status = self.mmcore.mda.status
