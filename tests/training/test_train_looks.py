@@ -53,7 +53,7 @@ def test_validation_is_what_the_exported_bundle_predicts_of_whole_planes(data, r
     assert float(last["validation_loss"]) == pytest.approx(np.mean(losses), abs=1e-5)
 
     with Image.open(run / "panels" / "latest.png") as panel:
-        assert panel.size == (3 * (70 + 2), 47 + 47 + 53)
+        assert panel.size == (3 * (70 + 2), 16 + 47 + 47 + 53)
     events = EventAccumulator(str(run / "logs"), size_guidance={"images": 0})
     events.Reload()
     (look,) = [e for e in events.Scalars("validation_pearson") if e.step == 10]

@@ -36,6 +36,11 @@ __all__ = ["RunLog", "draw_rows"]
 _SIDE = 256
 """Largest side of a picture in the panel, in pixels."""
 
+_TITLES = ("source", "prediction", "target")
+
+_LINE = 16
+"""Height of their line, in pixels."""
+
 _PATIENCE_S = 30.0
 """Seconds after which a note is brought to the disk, if nothing else did before."""
 
@@ -92,7 +97,7 @@ class RunLog:
 
     def panel(self, step: int, picture: NDArray[np.uint8]) -> None:
         """Keep a picture, (y, x): in TensorBoard each, as a file the latest."""
-        name = "source | prediction | target"
+        name = " | ".join(_TITLES)
         self._event(step=step, summary=image_summary(name, picture[None], dataformats="CHW"))
         self._picture = picture
 
@@ -130,12 +135,12 @@ class RunLog:
 
 
 def draw_rows(rows: Sequence[Sequence[torch.Tensor]]) -> NDArray[np.uint8]:
-    """Draw planes side by side, a row under a row, each stretched by itself; large ones are thinned out.
+    """Draw planes side by side under their titles, each stretched by itself; large ones are thinned out.
 
     Parameters
     ----------
     rows : sequences of tensor, (y, x)
-        Of any real dtype; all rows have as many.
+        Source, prediction and target of an image, of any real dtype.
     """
     drawn = []
     for row in rows:
@@ -147,4 +152,14 @@ def draw_rows(rows: Sequence[Sequence[torch.Tensor]]) -> NDArray[np.uint8]:
         drawn.append(np.concatenate(pictures, axis=1))
     width = max(row.shape[1] for row in drawn)
     padded = [np.pad(row, ((0, 0), (0, width - row.shape[1]))) for row in drawn]
-    return np.concatenate(padded, axis=0)
+    return np.concatenate([_titles(width), *padded], axis=0)
+
+
+def _titles(width: int) -> NDArray[np.uint8]:
+    from PIL import Image, ImageDraw, ImageFont
+
+    strip = Image.new("L", (width, _LINE))
+    draw, font = ImageDraw.Draw(strip), ImageFont.load_default(11)
+    for n, title in enumerate(_TITLES):
+        draw.text((4 + n * width // len(_TITLES), 1), title, fill=230, font=font)
+    return np.asarray(strip)
