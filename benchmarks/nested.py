@@ -5,13 +5,13 @@
 
 Of every fold, which leaves one movie out, each candidate is trained on one of the other movies and scored
 on another, for each ordered pair of them; the candidate with the best mean is then trained on all movies of
-the fold and scored on the movie left out, once. Scores of a fold's own movie choose nothing in it. The model of
-all movies is to be made by the candidate with the best mean over all pairs, which is told; it has no score of
-its own.
+the fold and scored on the movie left out, once. Scores of a fold's own movie choose nothing in it. The
+candidate with the best mean over all pairs, which is told, is the one for a model of all movies; that has no
+score of its own.
 
 What is finished is not done again, and a training that was ended goes on, so a killed call is repeated as it
-was. Bundles are in RUNS/fold-NAME-bundle, their scores in RUNS/fold-NAME.json (for `livestain export --scores`); what
-was found goes to results/nested.json.
+was. Bundles are in RUNS/fold-NAME-bundle, their scores in RUNS/fold-NAME.json, as `livestain export --scores`
+takes them; what was found goes to results/nested.json.
 """
 
 from __future__ import annotations
