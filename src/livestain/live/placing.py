@@ -30,7 +30,7 @@ _OWN_TAG = re.compile(r"frame[-_ ]?(nr|no|num|number|id|index|count|counter)$", 
 """Tags of camera adapters for the camera's own number of a frame, such as PVCAM-FrameNr."""
 
 _FIRST = {_CORE_TAG: 0, "livestain-FrameNr": 0, "PVCAM-FrameNr": 1}
-"""The number of a burst's first frame, where it is known beforehand."""
+"""Tags that begin anew with each burst, and with which number."""
 
 _GAP = 1.5
 """Intervals longer than this many usual ones are told as gaps in the camera's times."""
@@ -56,6 +56,8 @@ class _Burst:
     """Number of the frame in the first place."""
     last: int = 0
     """Number of the newest frame."""
+    known_start: bool = True
+    """Whether `first` is known, and not taken from the first frame that came."""
     doubt: str | None = None
     """Why its frames may lie in the wrong places."""
     times_ms: list[float] = field(default_factory=list)
@@ -88,7 +90,9 @@ class FramePlacer:
         self._on_lost = on_lost
         self._on_uncertain = on_uncertain
         self._burst = _Burst(())
-        self._firsts: dict[str, set[int]] = {tag: {n} for tag, n in _FIRST.items()}
+        self._firsts = dict(_FIRST)
+        self._lasts: dict[str, int] = {}
+        self._begin_anew = set(_FIRST)
         self._own_numbers: set[str] = set()
 
     def begin(self, event: MDAEvent) -> None:
@@ -141,24 +145,42 @@ class FramePlacer:
         if n < 2:
             self._tell(burst, tail, "the camera failed to take it")
             return
-        if (
-            not tail
-            and not stopped
-            and not burst.skipped
-            and not burst.doubt
-            and burst.tag is not None
-        ):
-            # A whole burst shows how the camera counts: from the same number again, or on.
-            self._firsts[burst.tag] = {burst.first, burst.last + 1}
+        if not (tail or stopped or burst.skipped or burst.doubt or burst.tag is None):
+            self._learn(burst.tag, burst.first, burst.last)
         self._tell(burst, tail, f"the camera gave {len(burst.arrived)} of the burst's {n} images")
-        if tail and burst.arrived and burst.tag not in self._own_numbers:
-            burst.doubt = burst.doubt or (
-                f"the burst is {len(tail)} images short, and the camera numbers none of them"
-            )
-        if burst.doubt:
+        if tail and burst.arrived and not burst.doubt:
+            short = f"the burst is {len(tail)} images short"
+            if burst.tag not in self._own_numbers:
+                burst.doubt = f"{short}, and the camera numbers none of them"
+            elif not burst.known_start:
+                burst.doubt = f"{short}, and with which {burst.tag} it began is not known"
+        # All images of a burst cannot be displaced, whatever their numbers say.
+        if burst.doubt and (tail or burst.skipped):
             why = f"{burst.doubt}: it may be another plane's{_gaps(burst.times_ms)}"
             for at in burst.arrived:
                 self._on_uncertain(burst.places[at], why)
+
+    def _learn(self, tag: str, first: int, last: int) -> None:
+        """Take from a whole burst how the camera counts: anew for each burst, or on and on."""
+        if self._firsts.get(tag) == first:
+            self._begin_anew.add(tag)
+        else:
+            self._begin_anew.discard(tag)
+        self._firsts[tag], self._lasts[tag] = first, last
+
+    def _start(self, tag: str, number: int, n: int) -> tuple[int, bool]:
+        """Return the number of a burst's first place by that of the first frame that came, and if it is sure.
+
+        A counter that goes on may have counted snaps since the last burst: what it is ahead by says
+        nothing of lost frames.
+        """
+        known, last = self._firsts.get(tag), self._lasts.get(tag)
+        if number == known or (last is not None and number == last + 1):
+            return number, True
+        anew = tag in self._begin_anew or (last is not None and number <= last)
+        if known is not None and anew and 0 < number - known < n:
+            return known, True
+        return number, False
 
     def _tell(self, burst: _Burst, places: Iterable[int], why: str) -> None:
         for n in places:
@@ -177,9 +199,7 @@ class FramePlacer:
             burst.doubt = f"the camera left out its {burst.tag}"
             return expected
         if not burst.arrived:
-            n = len(burst.places)
-            starts = [s for s in self._firsts.get(burst.tag, ()) if 0 <= number - s < n]
-            burst.first = max(starts, default=number)
+            burst.first, burst.known_start = self._start(burst.tag, number, len(burst.places))
         at = number - burst.first
         if not expected <= at < len(burst.places):
             burst.doubt = f"the camera's {burst.tag} went from {burst.last} to {number}"
