@@ -252,6 +252,7 @@ class ShowingCamera(CameraDevice):
             self._shown += 1
             self.last_metadata = {
                 "Camera": self.get_label(),
+                "ImageNumber": str(k),  # of a snap; in a burst the core writes its own
                 "livestain-FrameNr": str(k),
                 "ElapsedTime-ms": f"{(time.perf_counter() - self._started) * 1000:.2f}",
                 "Exposure-ms": repr(scene.exposure_ms),
