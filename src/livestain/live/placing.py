@@ -47,8 +47,12 @@ class _Burst:
     """One event of the runner: a triggered burst, or a single image."""
 
     places: tuple[PlaneIndex, ...]
+    members: frozenset[PlaneIndex] = frozenset()
+    """The same places, to look one up: bursts can have ten thousand images."""
     arrived: list[int] = field(default_factory=list)
     """Places of the frames that came, as they came."""
+    farthest: int = -1
+    """The last of these places."""
     skipped: int = 0
     """Places before the last frame's that stayed empty."""
     tag: str | None = None
@@ -99,9 +103,8 @@ class FramePlacer:
         """Note that the runner starts an event, and so that the one before is over."""
         self.end()
         events = event.events if isinstance(event, SequencedEvent) else (event,)
-        self._burst = _Burst(
-            tuple(index_of(e) for e in events if isinstance(e.action, AcquireImage | None))
-        )
+        places = tuple(index_of(e) for e in events if isinstance(e.action, AcquireImage | None))
+        self._burst = _Burst(places, frozenset(places))
 
     def place(self, event: MDAEvent, meta: Mapping[str, Any]) -> PlaneIndex:
         """Return where a frame belongs; places that it shows to be empty are told as lost.
@@ -114,11 +117,12 @@ class FramePlacer:
             pymmcore-plus' frame metadata.
         """
         burst = self._burst
-        if len(burst.places) < 2 or index_of(event) not in burst.places:
+        if len(burst.places) < 2 or index_of(event) not in burst.members:
             burst.arrived.append(0)
+            burst.farthest = max(burst.farthest, 0)
             return index_of(event)
         camera = meta.get("camera_metadata") or {}
-        expected = max(burst.arrived, default=-1) + 1
+        expected = burst.farthest + 1
         at = self._by_number(burst, camera, expected)
         if at == len(burst.places):  # numbers that made no sense; no frame may take another's place
             at = min(set(range(at)) - set(burst.arrived))
@@ -128,6 +132,7 @@ class FramePlacer:
                 self._on_lost(burst.places[n], why)
             burst.skipped += at - expected
         burst.arrived.append(at)
+        burst.farthest = max(burst.farthest, at)
         burst.times_ms.append(_number(camera.get("ElapsedTime-ms"), float) or 0.0)
         return burst.places[at]
 
@@ -141,7 +146,7 @@ class FramePlacer:
         """
         burst, self._burst = self._burst, _Burst(())
         n = len(burst.places)
-        tail = () if stopped else tuple(range(max(burst.arrived, default=-1) + 1, n))
+        tail = () if stopped else tuple(range(burst.farthest + 1, n))
         if n < 2:
             self._tell(burst, tail, "the camera failed to take it")
             return
