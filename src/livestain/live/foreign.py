@@ -8,9 +8,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from livestain.bundle import check_fit
-from livestain.errors import BundleError, SequenceError
+from livestain.errors import SequenceError
 from livestain.live.delivery import Key, is_image, key_of
-from livestain.live.sources import all_sources, first_source
+from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import VIRTUAL_GROUP, VIRTUAL_SUFFIX, VirtualChannel
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from livestain.live.virtual import ChannelSettings
     from livestain.planes import Window
 
-__all__ = ["Predicted", "Spelling", "Windows", "output_of", "resolve", "scan", "z_step_of"]
+__all__ = ["Predicted", "Spelling", "Windows", "resolve", "scan", "z_step_of"]
 
 
 @dataclass(frozen=True)
@@ -257,25 +257,8 @@ def resolve(
             f"wait for itself with {name!r} in lockstep. Use a model without later time points, or "
             "livestain.Session with lag: backfill."
         )
-    return Predicted(name, bundle, output_of(name, bundle, settings), sources, lockstep)
-
-
-def output_of(name: str, bundle: Bundle, settings: ChannelSettings) -> int:
-    """Return which of a model's outputs a virtual channel shows.
-
-    Raises
-    ------
-    BundleError
-        If it has none of that name.
-    """
-    names = [output.name for output in bundle.description.outputs]
-    wanted = settings.output or (name if name in names else names[0] if len(names) == 1 else None)
-    if wanted is None or wanted not in names:
-        raise BundleError(
-            f"The model {bundle.name} predicts {', '.join(names)}; the virtual channel {name!r} needs "
-            f"one of these: give {{'bundle': {bundle.name!r}, 'output': OUTPUT}} for it."
-        )
-    return names.index(wanted)
+    shown = output_of(VirtualChannel(name, settings, frozenset()), bundle)
+    return Predicted(name, bundle, bundle.description.output_index(shown), sources, lockstep)
 
 
 def _sources(

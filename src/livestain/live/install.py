@@ -15,15 +15,16 @@ from livestain.bundle.find import known_bundles
 from livestain.bundle.read import read_description
 from livestain.errors import BundleError, MicroscopeError
 from livestain.live.checks import pixel_size_of
-from livestain.live.foreign import output_of
 from livestain.live.installation import Installation
 from livestain.live.microscope import SimulatedCore
+from livestain.live.sources import output_of
 from livestain.live.virtual import (
     VIRTUAL_GROUP,
     VIRTUAL_SUFFIX,
     ChannelSettings,
     LivestainSettings,
     SplitSequence,
+    VirtualChannel,
 )
 from livestain.live.virtual_engine import VirtualEngine
 
@@ -182,7 +183,7 @@ def _channel(name: str, given: str | Path | Mapping[str, Any]) -> tuple[ChannelS
         bundle = find_bundle(settings.bundle)
     else:
         bundle = _only(name, bundles_for(settings.output or name))
-    output_of(name, bundle, settings)
+    output_of(VirtualChannel(name, settings, frozenset()), bundle)
     return settings, bundle
 
 

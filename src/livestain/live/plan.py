@@ -16,7 +16,7 @@ from livestain.live.checks import (
     pixel_size_of,
 )
 from livestain.live.microscope import SimulatedCore
-from livestain.live.sources import all_sources, first_source
+from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
@@ -137,7 +137,7 @@ def plan_run(
             pixel,
             simulated=isinstance(core, SimulatedCore),
         )
-        output = _output_of(virtual, bundle)
+        output = output_of(virtual, bundle)
         check_fit(
             bundle.description,
             kind=kind,
@@ -277,20 +277,6 @@ def _bundle_of(
         f"Several models predict {output!r} from {kind} at {pixel:g} um pixels: "
         f"{', '.join(sorted(b.name for b in fitting))}. Choose one with --model {virtual.name}=NAME."
     )
-
-
-def _output_of(virtual: VirtualChannel, bundle: Bundle) -> str:
-    names = [o.name for o in bundle.description.outputs]
-    wanted = virtual.settings.output
-    if wanted is None:
-        wanted = virtual.name if virtual.name in names else names[0] if len(names) == 1 else None
-    if wanted not in names:
-        raise BundleError(
-            f"The model {bundle.name} predicts {', '.join(names)}; the virtual channel "
-            f"{virtual.name!r} needs one of these: set output under metadata.livestain.channels."
-            f"{virtual.name}."
-        )
-    return wanted
 
 
 def _z_step(sequence: useq.MDASequence) -> float | None:

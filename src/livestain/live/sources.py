@@ -1,10 +1,10 @@
-"""Which raw channels a virtual channel is predicted from."""
+"""What a virtual channel is predicted from, and which of its model's outputs it shows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livestain.errors import SequenceError
+from livestain.errors import BundleError, SequenceError
 from livestain.live.virtual import kind_of_channel
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from livestain.bundle import Bundle
     from livestain.live.virtual import Kind, VirtualChannel
 
-__all__ = ["all_sources", "first_source"]
+__all__ = ["all_sources", "first_source", "output_of"]
 
 
 def first_source(virtual: VirtualChannel, raw_names: Sequence[str]) -> tuple[int, Kind]:
@@ -72,6 +72,27 @@ def all_sources(
             )
         found.append(c)
     return tuple(found)
+
+
+def output_of(virtual: VirtualChannel, bundle: Bundle) -> str:
+    """Return which of its model's outputs a virtual channel shows: as said, of its name, or the only one.
+
+    Raises
+    ------
+    BundleError
+        If there is none.
+    """
+    names = [output.name for output in bundle.description.outputs]
+    wanted = virtual.settings.output
+    if wanted is None:
+        wanted = virtual.name if virtual.name in names else names[0] if len(names) == 1 else None
+    if wanted not in names:
+        raise BundleError(
+            f"The model {bundle.name} predicts {', '.join(names)}; the virtual channel "
+            f"{virtual.name!r} needs one of these: set output under metadata.livestain.channels."
+            f"{virtual.name} (or in what livestain.install is given)."
+        )
+    return wanted
 
 
 def _named(virtual: VirtualChannel, name: str, raw_names: Sequence[str]) -> int:
