@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from livestain._version import __version__
 from livestain.bundle import find_bundle
-from livestain.errors import BundleError, StoreError
+from livestain.errors import BundleError, DataError, StoreError
+from livestain.flat_field import FlatField
 from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
@@ -120,6 +121,8 @@ def restain(
         If there is no livestain store.
     BundleError
         If a model is not found, or is another than the run began with.
+    DataError
+        If a flat field or dark frame of the run is gone or has changed.
     """
     began = time.perf_counter()
     path = Path(store).absolute()
@@ -201,6 +204,16 @@ def _bundles(plan: StorePlan, models: dict[str, str]) -> dict[int, tuple[Bundle,
                 f"predictions of one model: give that one with --model {channel.name}=FOLDER."
             )
         found[c] = (bundle, virtual.output)
+        if virtual.correction is not None:
+            files = (virtual.correction.flat_field, virtual.correction.dark_frame)
+            if (
+                FlatField(*(Path(f) if f else None for f in files)).sha256
+                != virtual.correction.sha256
+            ):
+                raise DataError(
+                    f"The planes of {channel.name!r} were corrected by {' and '.join(filter(None, files))}, "
+                    "which has changed since. Put the files of the run back."
+                )
     return found
 
 

@@ -251,12 +251,12 @@ def test_a_target_that_may_be_missing_is_scored_where_it_is(data, recipe_of, tmp
 def test_the_card_says_that_a_live_run_corrects_nothing(trained):
     run = read_run(trained)
     how = {"title": "Mine", "licence": "MIT", "scores": [], "parameters": 1}
-    assert "corrects nothing" not in write_card(run, **how)
+    assert "A live run needs its own" not in write_card(run, **how)
     source = run.recipe.sources[0].model_copy(update={"dark_frame": "dark.tif"})
     recipe = run.recipe.model_copy(update={"sources": (source,)})
     told = write_card(replace(run, recipe=recipe), **how)
     assert "learnt from brightfield corrected by a flat field or dark frame" in told
-    assert "A live run corrects nothing" in told.split("## Limits")[1].split("##")[0]
+    assert "A live run needs its own" in told.split("## Limits")[1].split("##")[0]
 
 
 def test_a_missing_package_says_how_to_install():

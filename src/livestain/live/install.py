@@ -13,7 +13,7 @@ from pymmcore_plus.mda import MDAEngine
 from livestain.bundle import bundles_for, find_bundle
 from livestain.bundle.find import known_bundles
 from livestain.bundle.read import read_description
-from livestain.errors import BundleError, MicroscopeError
+from livestain.errors import BundleError, MicroscopeError, SettingsError
 from livestain.live.checks import pixel_size_of
 from livestain.live.installation import Installation
 from livestain.live.microscope import SimulatedCore
@@ -106,7 +106,7 @@ def install(
     BundleError
         If a model is unknown or ambiguous, or none fits.
     SettingsError
-        If a channel's mapping has a key that it does not know.
+        If a channel's mapping has a key that it does not know, or a flat field.
     """
     if core.mda.is_running():
         raise MicroscopeError("The microscope runs an acquisition. Wait for its end, then install.")
@@ -179,6 +179,11 @@ def uninstall(core: CMMCorePlus) -> None:
 def _channel(name: str, given: str | Path | Mapping[str, Any]) -> tuple[ChannelSettings, Bundle]:
     data = {"bundle": str(given)} if isinstance(given, str | Path) else dict(given)
     settings = ChannelSettings.parse(data, where=f"install, virtual channel {name!r}")
+    if settings.flat_field or settings.dark_frame:
+        raise SettingsError(
+            f"install, virtual channel {name!r}: planes are corrected by a flat field or dark frame in "
+            "runs of livestain.Session and livestain run alone. Use these, or a camera that corrects."
+        )
     if settings.bundle is not None:
         bundle = find_bundle(settings.bundle)
     else:

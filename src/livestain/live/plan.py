@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livestain.bundle import bundles_for, check_fit, find_bundle
 from livestain.errors import BundleError, SequenceError
+from livestain.flat_field import FlatField
 from livestain.live.checks import (
     camera_format,
     check_presets,
@@ -19,7 +21,14 @@ from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
-from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, WindowPlan
+from livestain.store import (
+    ChannelPlan,
+    CorrectionPlan,
+    PlannedBlock,
+    StorePlan,
+    VirtualPlan,
+    WindowPlan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -196,6 +205,7 @@ def plan_run(
                     bundle_sha256=bundle.sha256,
                     output=output,
                     lag=virtual.settings.lag,
+                    correction=_correction(virtual, (height, width)),
                 ),
             )
         )
@@ -276,6 +286,21 @@ def _bundle_of(
     raise BundleError(
         f"Several models predict {output!r} from {kind} at {pixel:g} um pixels: "
         f"{', '.join(sorted(b.name for b in fitting))}. Choose one with --model {virtual.name}=NAME."
+    )
+
+
+def _correction(virtual: VirtualChannel, shape: tuple[int, int]) -> CorrectionPlan | None:
+    """Read flat field and dark frame once, so that what does not fit is told before anything moves."""
+    names = (virtual.settings.flat_field, virtual.settings.dark_frame)
+    if names == (None, None):
+        return None
+    flat, dark = (Path(name).absolute() if name else None for name in names)
+    correction = FlatField(flat, dark)
+    correction.check(shape, "The camera's frame")
+    return CorrectionPlan(
+        flat_field=str(flat) if flat else None,
+        dark_frame=str(dark) if dark else None,
+        sha256=correction.sha256,
     )
 
 

@@ -63,6 +63,13 @@ class ChannelSettings(Settings):
     source_kind: Kind | tuple[Kind, ...] | None = None
     """What the source shows, where its name does not say it; a list for several."""
 
+    flat_field: str | None = None
+    """Image of an empty field (PNG or TIFF), by which planes of the first source are divided before the
+    prediction; the raw planes are stored as they are. For models that were trained on corrected planes."""
+
+    dark_frame: str | None = None
+    """Image without light, which is taken from them, and from the flat field."""
+
     lag: Literal["backfill", "live-only", "lockstep"] = "backfill"
     """What happens to planes that the model cannot keep up with."""
 

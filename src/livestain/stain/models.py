@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from livestain.errors import BundleError
+from livestain.flat_field import FlatField
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -58,8 +60,9 @@ class Models:
     def __init__(self) -> None:
         self._stainers: dict[str, Stainer] = {}
         self._by_channel: dict[int, tuple[str, int]] = {}
-        self._last: dict[str, _Last] = {}
+        self._last: dict[tuple[str, str], _Last] = {}
         self._warm_ms: dict[str, float] = {}
+        self._corrections: dict[int, FlatField] = {}
 
     def load(self, setup: WorkerSetup, stack: ExitStack) -> float:
         """Load the models and predict once with each, so that the first plane is as fast as the last.
@@ -109,6 +112,9 @@ class Models:
                 self._stainers[model.bundle] = stainer
             output = stainer.bundle.description.output_index(model.output)
             self._by_channel[model.c] = (model.bundle, output)
+            if model.flat_field or model.dark_frame:
+                files = (Path(f) if f else None for f in (model.flat_field, model.dark_frame))
+                self._corrections[model.c] = FlatField(*files)
         return max(self._warm_ms.values())
 
     def facts(self) -> list[dict[str, Any]]:
@@ -140,16 +146,30 @@ class Models:
             What the store or the model refuses.
         """
         name, output = self._by_channel[task.target.c]
-        last = self._last.get(name)
+        correction = self._corrections.get(task.target.c)
+        key = (name, correction.sha256 if correction is not None else "")
+        last = self._last.get(key)
         if last is None or last.sources != task.sources:
-            self._last.pop(name, None)  # a stack is large: never hold two of one model
+            self._last.pop(key, None)  # a stack is large: never hold two of one model
             began = perf_counter_ns()
             planes = np.stack([store.read(index) for index in task.sources])
+            if correction is not None:
+                _correct(planes, task.sources, correction)
             read = perf_counter_ns()
             predicted = self._stainers[name].stain(planes)
             last = _Last(task.sources, predicted, read - began, perf_counter_ns() - read)
-            self._last[name] = last
+            self._last[key] = last
         of_output = last.predicted[output]
         # Models of whole stacks predict every plane of them.
         plane = of_output if of_output.ndim == 2 else of_output[task.target.z]
         return Predicted(plane, last.read_ns, last.model_ns)
+
+
+def _correct(
+    planes: NDArray[np.uint16], sources: tuple[PlaneIndex, ...], correction: FlatField
+) -> None:
+    """Correct the planes of the first source in place, to whole counts, as a camera would give them."""
+    for plane, index in zip(planes, sources, strict=True):
+        if index.c == sources[0].c:
+            corrected = correction.correct(plane, f"plane {tuple(index)}")
+            plane[...] = np.rint(corrected).clip(0, 65535)

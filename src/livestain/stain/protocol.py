@@ -33,6 +33,12 @@ class ChannelModel(Settings):
     output: str
     """Name of the bundle's output that is stored in this channel."""
 
+    flat_field: str | None = None
+    """Path of the image by which planes of the first source are divided."""
+
+    dark_frame: str | None = None
+    """Path of the image that is taken from them."""
+
 
 class WorkerSetup(Settings):
     """All that a worker needs to know before it can find out what is owed."""

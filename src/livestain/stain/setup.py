@@ -47,7 +47,11 @@ def worker_setup(
         z_step_um=plan.z_step_um,
         models=tuple(
             ChannelModel(
-                c=c, bundle=str(bundle.path.resolve()), sha256=bundle.sha256, output=output
+                c=c,
+                bundle=str(bundle.path.resolve()),
+                sha256=bundle.sha256,
+                output=output,
+                **_correction(plan, c),
             )
             for c, (bundle, output) in bundles.items()
         ),
@@ -56,3 +60,10 @@ def worker_setup(
         excluded=tuple((i.p, i.t, i.c, i.z) for i in excluded),
         live=live,
     )
+
+
+def _correction(plan: StorePlan, c: int) -> dict[str, str | None]:
+    virtual = plan.channels[c].virtual
+    if virtual is None or virtual.correction is None:
+        return {}
+    return virtual.correction.model_dump(include={"flat_field", "dark_frame"})

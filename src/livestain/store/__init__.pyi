@@ -5,6 +5,7 @@ from .future import WriteFuture
 from .journal import Journal, journal_path, read_journal
 from .plan import (
     ChannelPlan,
+    CorrectionPlan,
     PlannedBlock,
     StorePlan,
     VirtualPlan,
@@ -16,6 +17,7 @@ from .store import Store, open_store
 
 __all__ = [
     "ChannelPlan",
+    "CorrectionPlan",
     "Journal",
     "PlaneCounts",
     "PlannedBlock",

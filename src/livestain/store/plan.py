@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ChannelPlan",
     "Codec",
+    "CorrectionPlan",
     "LagPolicy",
     "PlannedBlock",
     "StorePlan",
@@ -56,6 +57,17 @@ class WindowPlan(Settings):
         return Window(z=self.z, past=self.past, future=self.future)
 
 
+class CorrectionPlan(Settings):
+    """How source planes are corrected before a prediction; what is stored stays as the camera gave it."""
+
+    flat_field: str | None = None
+    """Path of an image of an empty field."""
+    dark_frame: str | None = None
+    """Path of an image without light."""
+    sha256: str
+    """SHA-256 of both files, one after the other."""
+
+
 class VirtualPlan(Settings):
     """How a virtual channel is made, and stored: value = offset + scale * stored; 0 = none."""
 
@@ -79,6 +91,8 @@ class VirtualPlan(Settings):
     """Name of the bundle's output."""
     lag: LagPolicy = "backfill"
     """What happens to planes that the stainer cannot keep up with."""
+    correction: CorrectionPlan | None = None
+    """Of the first source, before it is predicted from; None = none."""
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -163,7 +163,7 @@ def _spread_lines(recipe: Recipe) -> list[str]:
 
 
 def _correction_lines(recipe: Recipe) -> list[str]:
-    """Say that a live run gives other planes than the training's, where it corrected them."""
+    """Say what a live run has to correct, where the training did."""
     corrected = [item for item in recipe.sources if item.flat_field or item.dark_frame]
     if not corrected:
         return []
@@ -171,7 +171,8 @@ def _correction_lines(recipe: Recipe) -> list[str]:
     return [
         "",
         f"It learnt from {kinds} corrected by a flat field or dark frame.",
-        "A live run corrects nothing: give it a camera whose planes come corrected.",
+        "A live run needs its own: `flat_field` and `dark_frame` in the settings of the virtual channel,",
+        "or a camera whose planes come corrected.",
     ]
 
 

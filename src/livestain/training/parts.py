@@ -38,7 +38,7 @@ class Source(Settings):
 
     flat_field: str | None = None
     """Image of an empty field, by which each plane is divided (its mean is kept): a path, or one
-    relative to the data folder. For cameras that correct their planes in live runs, which correct nothing."""
+    relative to the data folder. A live run then needs one too: `flat_field` of its virtual channel."""
 
     dark_frame: str | None = None
     """Image without light, which is taken from each plane and from the flat field; likewise."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from livestain.errors import DataError
-from livestain.images import read_image
+from livestain.flat_field import FlatField
 from livestain.inference.geometry import resample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -57,7 +57,7 @@ class PlanePool:
             for name, recording in self.recordings.items()
         }
         self._present: dict[tuple[str, int, int], NDArray[np.bool_]] = {}
-        self._corrections: dict[ChannelSpec, _Correction] = {}
+        self._corrections: dict[ChannelSpec, FlatField] = {}
         self._kept: OrderedDict[_Key, NDArray[Any]] = OrderedDict()
         self._kept_bytes = 0
 
@@ -155,8 +155,8 @@ class PlanePool:
         settings = self._spec.slots[slot]
         if settings.flat_field or settings.dark_frame:
             if settings not in self._corrections:
-                self._corrections[settings] = _Correction(settings, self._data)
-            plane = self._corrections[settings](plane, recording.where(place, c, *at))
+                self._corrections[settings] = _correction(settings, self._data)
+            plane = self._corrections[settings].correct(plane, recording.where(place, c, *at))
         own = recording.pixel_size_um
         if own is not None and abs(own / self._spec.pixel_size_um - 1) > _SAME_SIZE:
             ratio = own / self._spec.pixel_size_um
@@ -166,58 +166,12 @@ class PlanePool:
         return plane
 
 
-class _Correction:
-    """(plane - dark) / (flat - dark) * mean(flat - dark)."""
-
-    def __init__(self, settings: ChannelSpec, data: Path) -> None:
-        self._dark = self._flat = None
-        if settings.dark_frame:
-            self._dark = _read(settings.dark_frame, data)
-        if settings.flat_field:
-            flat = _read(settings.flat_field, data)
-            if self._dark is not None:
-                if flat.shape != self._dark.shape:
-                    raise _shapes(
-                        f"The flat field {settings.flat_field}", flat, "the dark frame", self._dark
-                    )
-                flat = flat - self._dark
-            if not flat.min() > 0:
-                raise DataError(
-                    f"The flat field {settings.flat_field} has {int((~(flat > 0)).sum())} pixels that are "
-                    "no brighter than the dark frame (or 0). Take another image of an empty field."
-                )
-            self._flat = (flat / flat.mean(dtype=np.float64)).astype(np.float32)
-        self._names = " and ".join(filter(None, (settings.flat_field, settings.dark_frame)))
-
-    def __call__(self, plane: NDArray[Any], where: str) -> NDArray[np.float32]:
-        for image in (self._dark, self._flat):
-            if image is not None and image.shape != plane.shape:
-                raise _shapes(where, plane, self._names, image)
-        corrected = plane.astype(np.float32)
-        if self._dark is not None:
-            corrected -= self._dark
-        if self._flat is not None:
-            corrected /= self._flat
-        return corrected
-
-
-def _read(name: str, data: Path) -> NDArray[np.float32]:
-    path = Path(name)
-    if not path.is_absolute():
-        path = (data if data.is_dir() else data.parent) / path
-    if not path.is_file():
-        raise DataError(
-            f"There is no file {path}, which the recipe names as flat field or dark frame. Give its path, "
-            "or one relative to the data folder."
-        )
-    return read_image(path, floats=True).astype(np.float32)
-
-
-def _shapes(one: str, a: NDArray[Any], other: str, b: NDArray[Any]) -> DataError:
-    return DataError(
-        f"{one} has {a.shape[0]} x {a.shape[1]} pixels, and {other} has {b.shape[0]} x {b.shape[1]}. "
-        "Expected images of the same camera and region."
-    )
+def _correction(settings: ChannelSpec, data: Path) -> FlatField:
+    """Read what corrects a channel; names are paths, or relative to the data folder."""
+    folder = data if data.is_dir() else data.parent
+    names = (settings.flat_field, settings.dark_frame)
+    flat, dark = (folder / name if name else None for name in names)
+    return FlatField(flat, dark)
 
 
 @lru_cache(maxsize=256)
