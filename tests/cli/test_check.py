@@ -41,9 +41,10 @@ def data(tmp_path):
 @pytest.mark.parametrize("how", ["report", "shift"])
 def test_findings_are_told(livestain, tmp_path, data, how):
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE + f"checks: {{registration: {how}}}\n")
+    recipe.write_text(RECIPE)
     picture = tmp_path / "checks.png"
-    ended = livestain("check-data", recipe, "--data", data, "--picture", picture, "--json")
+    change = ["--set", f"checks.registration={how}"]
+    ended = livestain("check-data", recipe, "--data", data, "--picture", picture, "--json", *change)
     told = json.loads(ended.out.splitlines()[-1])
     (one,) = told["registration"]
     assert (one["dy_px"], one["dx_px"]) == pytest.approx((6, 0), abs=0.3)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.recipes import changed_recipe
+
 if TYPE_CHECKING:
     from livestain.training.checks import CheckReport, Registration
 
@@ -28,6 +30,14 @@ def check_data(
         Path,
         typer.Option("--data", metavar="DIR", help="Folder of movies, as for livestain train."),
     ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Instead of the recipe's, as checks.registration=shift; values are YAML. Repeatable.",
+        ),
+    ] = None,
     movies: Annotated[
         list[str] | None,
         typer.Option("--movies", metavar="NAME", help="Check this movie alone. Repeatable."),
@@ -53,15 +63,9 @@ def check_data(
     from rich.progress import Progress
 
     from livestain.errors import DataError
-    from livestain.training.recipe import Recipe, find_recipe
 
-    file = find_recipe(recipe)
-    settings = Recipe.from_yaml(file)
     given = {"movies": movies, "leave_out": leave_out}
-    settings = Recipe.parse(
-        settings.model_dump() | {key: value for key, value in given.items() if value},
-        where=str(file),
-    )
+    settings = changed_recipe(recipe, changes or [], {k: v for k, v in given.items() if v})
     if picture is not None and picture.suffix.lower() != ".png":
         raise DataError(f"--picture writes PNG; given {picture}. Name a file that ends in .png.")
     from livestain.training.checks import run_checks

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from livestain.cli.codes import EXIT_INTERRUPTED, EXIT_MISSING
-from livestain.errors import SettingsError
-
-if TYPE_CHECKING:
-    from livestain.training.recipe import Recipe
+from livestain.cli.recipes import changed_recipe
 
 __all__ = ["register"]
 
@@ -104,7 +101,7 @@ def train(
     if shown is not None:
         from livestain.training.printing import recipe_with_comments
 
-        typer.echo(recipe_with_comments(_recipe(shown, changes or [], given)), nl=False)
+        typer.echo(recipe_with_comments(changed_recipe(shown, changes or [], given)), nl=False)
         return
     missing = [
         name for name, value in (("RECIPE", recipe), ("--data", data), ("--out", out)) if not value
@@ -113,7 +110,7 @@ def train(
         raise typer.BadParameter(
             f"{', '.join(missing)} missing. Give a recipe, --data and --out; or --list, or --print RECIPE."
         )
-    settings = _recipe(recipe, changes or [], given)
+    settings = changed_recipe(recipe, changes or [], given)
     # The heavy packages only now that the recipe is known to be right.
     import torch
 
@@ -149,61 +146,3 @@ def _list() -> None:
     for name, network, dims, about in list_recipes():
         table.add_row(name, network, f"{dims}-D", about)
     Console().print(table)
-
-
-def _recipe(name: str, changes: list[str], given: dict[str, Any]) -> Recipe:
-    """Return a recipe with what the command line changes of it."""
-    from livestain.training.recipe import Recipe, find_recipe
-
-    file = find_recipe(name)
-    values = Recipe.from_yaml(file).model_dump()
-    for change in changes:
-        _change(values, change)
-    return Recipe.parse(values | given, where=str(file))
-
-
-def _change(values: dict[str, Any], change: str) -> None:
-    """Put what ``key.path=value`` says into a recipe's values; the recipe judges it afterwards."""
-    import yaml
-
-    path, equals, text = change.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise SettingsError(
-            f"--set {change} is not KEY=VALUE. Expected something like optimiser.learning_rate=0.001."
-        )
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {change}: {text} is not valid YAML.") from error
-    if keys[0] == "source":
-        keys[:1] = ["sources", "0"]  # a recipe's own short spelling
-        if len(keys) == 2:
-            values["sources"] = [value]
-            return
-    at: Any = values
-    for place, key in enumerate(keys):
-        last = place == len(keys) - 1
-        if isinstance(at, (list, tuple)):
-            if not key.isdecimal() or int(key) >= len(at):
-                raise SettingsError(
-                    f"--set {change}: {'.'.join(keys[:place])} is a list of {len(at)}. Expected a place "
-                    f"from 0 to {len(at) - 1}, and not {key!r}."
-                )
-            at = _exchanged(at, int(key), value, last)
-        else:
-            at = _exchanged(at, key, value, last)
-
-
-def _exchanged(at: Any, key: Any, value: Any, last: bool) -> Any:
-    """Set a value in a mapping or list, or go one down in it, making mappings where there are none."""
-    if last:
-        at[key] = value
-        return value
-    below = at[key] if isinstance(at, list) else at.get(key)
-    if isinstance(below, tuple):
-        below = list(below)
-    if not isinstance(below, (dict, list)):
-        below = {}
-    at[key] = below
-    return below
