@@ -144,6 +144,26 @@ def test_skipped_planes_are_left_unless_asked_for(left, bundle_of):
     assert (report.planes_stained, report.planes_given_up) == (skipped, 0)
 
 
+def test_after_a_crash_what_has_its_sources_is_done(left, bundle_of):
+    """The rest waits for planes that nobody has taken; that is no failure of the staining."""
+    bundle = bundle_of(z=3)
+    out = left(bundle)
+    journal = journal_path(out)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b'"finished"' not in line))
+    for t, c, z in ((2, 0, 1), (3, 0, 2), (2, 1, 0), (2, 1, 1), (2, 1, 2), (3, 1, 1), (3, 1, 2)):
+        (out / "0" / f"c.{t}.{c}.{z}.0.0").unlink(missing_ok=True)
+    models = {"mitochondria": str(bundle)}
+    report = restain(out, models=models, device="cpu", worker="thread")
+    assert (report.planes_owed, report.planes_waiting, report.planes_failed) == (0, 5, 0)
+    assert store_status(out).virtual.owed == 5
+    assert store_status(out).virtual.present == 7
+    words = ["restain", str(out), "--model", f"mitochondria={bundle}", "--device", "cpu"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "5 cannot be predicted" in result.stdout
+
+
 def test_it_can_be_stopped(left, bundle_of):
     bundle = bundle_of(z=1)
     out = left(bundle)

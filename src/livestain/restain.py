@@ -25,11 +25,11 @@ from livestain.store import (
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from livestain.bundle import Bundle
     from livestain.planes import PlaneIndex
-    from livestain.store import StorePlan
+    from livestain.store import Store, StorePlan
 
 __all__ = ["RestainReport", "restain"]
 
@@ -45,7 +45,9 @@ class RestainReport:
     planes_stained : int
         Virtual planes that were written now.
     planes_owed : int
-        Those that still can be: it was interrupted.
+        Those that can be stained and are not yet: it was interrupted.
+    planes_waiting : int
+        Those whose source planes are not there, of a run that has not come to its end.
     planes_failed : int
         Those on which the model failed now, or killed its worker.
     planes_given_up : int
@@ -65,6 +67,7 @@ class RestainReport:
     store: str
     planes_stained: int
     planes_owed: int
+    planes_waiting: int
     planes_failed: int
     planes_given_up: int
     interrupted: bool
@@ -166,13 +169,15 @@ def restain(
         if host.error is not None:
             raise host.error
         ledger.unreported()
+        waiting = _waiting(opened, bundles)
         journal.append("restained", planes=len(ledger.stained) - known, interrupted=not done)
     finalise(path)
     after = store_status(path).virtual
     return RestainReport(
         store=str(path),
         planes_stained=after.present - before.virtual.present,
-        planes_owed=after.owed,
+        planes_owed=max(0, after.owed - waiting),
+        planes_waiting=min(after.owed, waiting),
         planes_failed=len(failed),
         planes_given_up=after.skipped + after.impossible,
         interrupted=not done,
@@ -215,6 +220,17 @@ def _bundles(plan: StorePlan, models: dict[str, str]) -> dict[int, tuple[Bundle,
                     "which has changed since. Put the files of the run back."
                 )
     return found
+
+
+def _waiting(store: Store, channels: Iterable[int]) -> int:
+    """Return how many virtual planes are not there for want of a source."""
+    there = [store.present(c) for c in range(len(store.plan.channels))]
+    return sum(
+        not there[c][index.t, index.z]
+        and not all(there[s.c][s.t, s.z] for s in store.plan.sources_of(index))
+        for c in channels
+        for index in store.plan.planned_indices(c)
+    )
 
 
 def _given_up(path: Path, plan: StorePlan) -> set[PlaneIndex]:

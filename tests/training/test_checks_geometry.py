@@ -14,7 +14,8 @@ from livestain.simulate import Dish
 from livestain.training import find_pairs
 from livestain.training.checks import Correction, run_checks
 from livestain.training.checks.affine import LocalShift, fit_affine
-from livestain.training.checks.registration import Registrar
+from livestain.training.checks.looking import correction_of
+from livestain.training.checks.registration import Registrar, Registration
 from livestain.training.pairs import PairSpec
 
 TURN = math.radians(0.8)
@@ -131,3 +132,14 @@ def test_a_corrected_stack_has_no_target_beyond_its_planes(tmp_path, recipe_of):
         some = report.pairs.read(pair, slice(4, 7))
         np.testing.assert_array_equal(some.target[0, :2], data.target[0, 4:6])
         assert some.present[0].tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("shift_px", "relief_px", "moved"),
+    [(1.4, 3.0, False), (1.4, 0.0, True), (0.4, 0.0, False), (2.7, 3.0, True)],
+)
+def test_what_may_be_light_from_the_side_is_not_corrected(shift_px, relief_px, moved):
+    found = Registration(
+        "a", "mitochondria", told=True, dy_px=shift_px, dx_px=0.0, relief_px=relief_px
+    )
+    assert correction_of(found, stretch=False) == Correction(dy=shift_px if moved else 0.0)

@@ -75,6 +75,10 @@ def restain(
             f"{report.planes_stained} planes stained in {report.seconds:.1f} s; {report.planes_owed} are "
             f"still owed, {report.planes_given_up} are skipped or impossible."
         )
+        if report.planes_waiting:
+            typer.echo(
+                f"{report.planes_waiting} cannot be predicted: the run ended before their source planes came."
+            )
         for note in report.notes:
             typer.echo(f"  {note}")
     if report.interrupted:

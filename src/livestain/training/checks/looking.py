@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from livestain.training.pairs import Movie, Pair, PairData, PairSet
     from livestain.training.recipe import Recipe
 
-__all__ = ["run_checks"]
+__all__ = ["correction_of", "run_checks"]
 
 _CHUNK_BYTES = 2**29
 """Of a stack that is read at once."""
@@ -269,7 +269,7 @@ class _Looking:
         how = self._recipe.checks.registration
         if how not in ("shift", "affine"):
             return
-        corrections = tuple(_correction(one, stretch=how == "affine") for one in found)
+        corrections = tuple(correction_of(one, stretch=how == "affine") for one in found)
         if all(one == Correction() for one in corrections):
             return
         self._corrections[movie.name] = corrections
@@ -316,13 +316,16 @@ def _faults(
         yield "saturated", one.saturated, SATURATED_SHARE, f"is saturated: {told}."
 
 
-def _correction(one: Registration, *, stretch: bool) -> Correction:
+def correction_of(one: Registration, *, stretch: bool) -> Correction:
+    """Return how a recipe's `shift` or `affine` corrects what was found."""
     if not one.told:
         return Correction()
     dz = round(one.dz_planes or 0.0)
     if stretch and one.affine is not None:
         return Correction.of_affine(one.affine, dz)
-    return without_small(Correction(dy=one.dy_px, dx=one.dx_px, dz=dz), _LEAST_SHIFT_PX)
+    # Bright and dark ridges disagree by the relief; the estimate is half-way, and the truth between them.
+    least_px = max(_LEAST_SHIFT_PX, one.relief_px / 2)
+    return without_small(Correction(dy=one.dy_px, dx=one.dx_px, dz=dz), least_px)
 
 
 def _spread(items: Any, most: int) -> Any:
