@@ -122,3 +122,7 @@ def test_other_programs_are_told_that_nothing_is_corrected(core, files, bundle_o
     channel = {"bundle": str(bundle_of(z=1)), "flat_field": str(files / "flat.tif")}
     with pytest.raises(SettingsError, match=r"livestain\.Session"):
         install(core, {"mitochondria": channel})
+    install(core, {"mitochondria": str(bundle_of(z=1))}, device="cpu")
+    flat = {"flat_field": str(files / "flat.tif")}
+    with pytest.raises(SettingsError, match=r"livestain\.Session"):
+        core.mda.run(a_sequence("mitochondria", mitochondria=flat))

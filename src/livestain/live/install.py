@@ -13,9 +13,9 @@ from pymmcore_plus.mda import MDAEngine
 from livestain.bundle import bundles_for, find_bundle
 from livestain.bundle.find import known_bundles
 from livestain.bundle.read import read_description
-from livestain.errors import BundleError, MicroscopeError, SettingsError
+from livestain.errors import BundleError, MicroscopeError
 from livestain.live.checks import pixel_size_of
-from livestain.live.installation import Installation
+from livestain.live.installation import Installation, refuse_correction
 from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import output_of
 from livestain.live.virtual import (
@@ -179,11 +179,7 @@ def uninstall(core: CMMCorePlus) -> None:
 def _channel(name: str, given: str | Path | Mapping[str, Any]) -> tuple[ChannelSettings, Bundle]:
     data = {"bundle": str(given)} if isinstance(given, str | Path) else dict(given)
     settings = ChannelSettings.parse(data, where=f"install, virtual channel {name!r}")
-    if settings.flat_field or settings.dark_frame:
-        raise SettingsError(
-            f"install, virtual channel {name!r}: planes are corrected by a flat field or dark frame in "
-            "runs of livestain.Session and livestain run alone. Use these, or a camera that corrects."
-        )
+    refuse_correction(name, settings)
     if settings.bundle is not None:
         bundle = find_bundle(settings.bundle)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import useq
 
 from livestain.bundle import find_bundle
-from livestain.errors import MicroscopeError, SequenceError
+from livestain.errors import MicroscopeError, SequenceError, SettingsError
 from livestain.live.checks import check_pixels, pixel_size_of
 from livestain.live.foreign import Spelling, resolve, scan, z_step_of
 from livestain.live.foreign_run import plan_foreign_run
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from livestain.live.foreign import Predicted
     from livestain.live.foreign_run import ForeignRun
 
-__all__ = ["Installation"]
+__all__ = ["Installation", "refuse_correction"]
 
 _MB = 2**20
 
@@ -185,6 +185,7 @@ class Installation:
         own = settings.model_copy(
             update={key: getattr(of_sequence, key) for key in of_sequence.model_fields_set}
         )
+        refuse_correction(name, own)
         return own, find_bundle(of_sequence.bundle) if of_sequence.bundle else bundle
 
     def _pixel_size(self, events: Iterable[useq.MDAEvent], settings: LivestainSettings) -> float:
@@ -208,6 +209,22 @@ def _refuse_offsets(sequence: useq.MDASequence, spelling: Spelling) -> None:
                 f"The virtual channel {channel.config!r} has z_offset {channel.z_offset} um; a "
                 "prediction lies in its source's plane, so z_offset must be 0 or left out."
             )
+
+
+def refuse_correction(name: str, settings: ChannelSettings) -> None:
+    """Refuse a flat field: planes of other programs' runs are predicted from as they are.
+
+    Raises
+    ------
+    SettingsError
+        If there is one.
+    """
+    if settings.flat_field or settings.dark_frame:
+        raise SettingsError(
+            f"The virtual channel {name!r} of livestain.install: planes are corrected by a flat field or "
+            "dark frame in runs of livestain.Session and livestain run alone. Use these, or a camera that "
+            "corrects."
+        )
 
 
 def binning_of(core: CMMCorePlus) -> int | None:
