@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +12,6 @@ from livestain.errors import DataError
 from livestain.images import read_image
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 __all__ = ["FlatField"]
@@ -23,9 +22,9 @@ class FlatField:
 
     Parameters
     ----------
-    flat_field : Path, optional
+    flat_field : Path or str, optional
         Image of an empty field, PNG or TIFF.
-    dark_frame : Path, optional
+    dark_frame : Path or str, optional
         Image without light; without it the dark is 0.
 
     Raises
@@ -34,10 +33,10 @@ class FlatField:
         If a file is missing or no image, the two differ in size, or the flat field is nowhere brighter.
     """
 
-    def __init__(self, flat_field: Path | None, dark_frame: Path | None) -> None:
+    def __init__(self, flat_field: Path | str | None, dark_frame: Path | str | None) -> None:
         self._dark: NDArray[np.float32] | None = None
         self._flat: NDArray[np.float32] | None = None
-        files = [path for path in (flat_field, dark_frame) if path is not None]
+        files = [Path(path) for path in (flat_field, dark_frame) if path is not None]
         self._names = " and ".join(str(path) for path in files)
         if dark_frame is not None:
             self._dark = _read(dark_frame)
@@ -87,7 +86,8 @@ class FlatField:
         return corrected
 
 
-def _read(path: Path) -> NDArray[np.float32]:
+def _read(name: Path | str) -> NDArray[np.float32]:
+    path = Path(name)
     if not path.is_file():
         raise DataError(
             f"There is no file {path}, which is named as flat field or dark frame. Give the path of an "

@@ -18,6 +18,7 @@ from livestain.store import (
     Journal,
     finalise,
     journal_path,
+    last_words,
     open_store,
     read_journal,
     store_status,
@@ -211,10 +212,7 @@ def _bundles(plan: StorePlan, models: dict[str, str]) -> dict[int, tuple[Bundle,
         found[c] = (bundle, virtual.output)
         if virtual.correction is not None:
             files = (virtual.correction.flat_field, virtual.correction.dark_frame)
-            if (
-                FlatField(*(Path(f) if f else None for f in files)).sha256
-                != virtual.correction.sha256
-            ):
+            if FlatField(*files).sha256 != virtual.correction.sha256:
                 raise DataError(
                     f"The planes of {channel.name!r} were corrected by {' and '.join(filter(None, files))}, "
                     "which has changed since. Put the files of the run back."
@@ -235,16 +233,6 @@ def _waiting(store: Store, channels: Iterable[int]) -> int:
 
 def _given_up(path: Path, plan: StorePlan) -> set[PlaneIndex]:
     """Return the virtual planes that the journal's last word gives up."""
-    from livestain.planes import PlaneIndex
-
     journal = journal_path(path)
-    told: dict[PlaneIndex, str] = {}
-    for line in read_journal(journal) if journal.exists() else ():
-        place = line.get("index")
-        if isinstance(place, list) and len(place) == 4:
-            told[PlaneIndex(*place)] = line["kind"]
-    return {
-        index
-        for index, kind in told.items()
-        if kind in ("skipped", "impossible") and plan.channels[index.c].virtual is not None
-    }
+    words = last_words(read_journal(journal) if journal.exists() else []).missing
+    return {index for index in words if plan.channels[index.c].kind == "virtual"}

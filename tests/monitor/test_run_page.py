@@ -74,7 +74,7 @@ def test_what_is_owed_begins_and_ends_with_nothing(ran):
 
 def test_the_page_and_its_numbers_lie_beside_the_store(ran, tmp_path):
     out, report = ran
-    numbers, page = write_report(out, report.to_dict())
+    numbers, page = write_report(run_history(out), report.to_dict())
     assert (numbers.name, page.name) == ("run.report.json", "run.report.html")
     told = json.loads(numbers.read_text(encoding="utf-8"))
     assert told["run"]["planes_stained"] == 11

@@ -258,10 +258,11 @@ def _mean(values: Any) -> float | None:
 
 def write_page(session: Session, result: dict[str, Any]) -> Path | None:
     """Write the page of a finished run beside its store; None where that cannot be done, which is told."""
+    from livestain.monitor.history import run_history
     from livestain.monitor.run_page import write_report
 
     try:
-        return write_report(session.out, result)[1]
+        return write_report(run_history(session.out), result)[1]
     except (LivestainError, OSError) as error:  # the run is whole, whatever a look at it says
         typer.echo(f"livestain: the report was not written: {error}", err=True)
         return None

@@ -30,8 +30,9 @@ def report(
     from livestain.monitor.history import run_history
     from livestain.monitor.run_page import write_report
 
-    numbers, page = write_report(store.absolute())
+    history = run_history(store.absolute())
+    numbers, page = write_report(history)
     if as_json:
-        typer.echo(json.dumps(run_history(store).to_dict()))
+        typer.echo(json.dumps(history.to_dict()))
     else:
         typer.echo(f"{page}\n{numbers}")

@@ -25,8 +25,17 @@ __all__ = [
     "check_recording",
     "check_recording_stays",
     "check_room",
+    "disk_of",
     "pixel_size_of",
 ]
+
+
+def disk_of(out: Path) -> tuple[Path, int]:
+    """Return the folder that `out` will lie in, as far as it is there, and the bytes free on its disk."""
+    folder = out.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder, shutil.disk_usage(folder).free
 
 
 def check_room(out: Path, plan: StorePlan) -> None:
@@ -37,10 +46,7 @@ def check_room(out: Path, plan: StorePlan) -> None:
     StoreError
         Naming the bytes needed, the bytes free and the place.
     """
-    folder = out.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    folder, free = disk_of(out)
     needed = plan.nbytes()
     if needed > free:
         raise StoreError(

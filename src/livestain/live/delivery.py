@@ -11,8 +11,9 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from useq import AcquireImage, HardwareAutofocus
+from useq import HardwareAutofocus
 
+from livestain.live.events import is_image
 from livestain.planes import PlaneIndex
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ __all__ = [
     "Payload",
     "Slot",
     "count_uses",
-    "is_image",
     "key_of",
     "untangle",
 ]
@@ -65,11 +65,6 @@ class Slot:
 
 Payload = tuple[Any, "MDAEvent", Any]
 """Image, event and metadata, as pymmcore-plus' runner takes them."""
-
-
-def is_image(event: MDAEvent) -> bool:
-    """Return whether an event asks for an image, and not for autofocus or an action."""
-    return isinstance(event.action, AcquireImage | None)
 
 
 def key_of(event: MDAEvent, cam: int = 0) -> Key:

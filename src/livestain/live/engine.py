@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pymmcore_plus.core._sequencing import SequencedEvent
 from pymmcore_plus.mda import MDAEngine
-from useq import AcquireImage
+
+from livestain.live.events import is_image
 
 if TYPE_CHECKING:
     from pymmcore_plus.mda._engine import EventPayloadGenerator
@@ -59,7 +60,7 @@ class LiveEngine(MDAEngine):
         if camera is None:
             return
         events = event.events if isinstance(event, SequencedEvent) else (event,)
-        camera.expect([e for e in events if isinstance(e.action, AcquireImage | None)])
+        camera.expect([e for e in events if is_image(e)])
 
     def _showing_camera(self) -> Any:
         """Return the core's camera if it is one that has to be told, else None."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from livestain.bundle import check_fit
 from livestain.errors import SequenceError
-from livestain.live.delivery import Key, is_image, key_of
+from livestain.live.delivery import Key, key_of
+from livestain.live.events import is_image
 from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import VIRTUAL_GROUP, VIRTUAL_SUFFIX, VirtualChannel
 

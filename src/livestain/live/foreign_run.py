@@ -15,10 +15,10 @@ from livestain.live.delivery import (
     Delivery,
     Slot,
     count_uses,
-    is_image,
     key_of,
     untangle,
 )
+from livestain.live.events import is_image
 from livestain.live.placing import FramePlacer
 
 if TYPE_CHECKING:

@@ -9,16 +9,17 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pymmcore_plus.core._sequencing import SequencedEvent
-from useq import AcquireImage
 
-from livestain.planes import PlaneIndex
+from livestain.live.events import index_of, is_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from useq import MDAEvent
 
-__all__ = ["FramePlacer", "index_of"]
+    from livestain.planes import PlaneIndex
+
+__all__ = ["FramePlacer"]
 
 _T = TypeVar("_T", int, float)
 
@@ -34,12 +35,6 @@ _FIRST = {_CORE_TAG: 0, "livestain-FrameNr": 0, "PVCAM-FrameNr": 1}
 
 _GAP = 1.5
 """Intervals longer than this many usual ones are told as gaps in the camera's times."""
-
-
-def index_of(event: MDAEvent) -> PlaneIndex:
-    """Return the place of an event's image in the store."""
-    index = event.index
-    return PlaneIndex(0, index.get("t", 0), index.get("c", 0), index.get("z", 0))
 
 
 @dataclass
@@ -103,7 +98,7 @@ class FramePlacer:
         """Note that the runner starts an event, and so that the one before is over."""
         self.end()
         events = event.events if isinstance(event, SequencedEvent) else (event,)
-        places = tuple(index_of(e) for e in events if isinstance(e.action, AcquireImage | None))
+        places = tuple(index_of(e) for e in events if is_image(e))
         self._burst = _Burst(places, frozenset(places))
 
     def place(self, event: MDAEvent, meta: Mapping[str, Any]) -> PlaneIndex:

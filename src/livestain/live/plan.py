@@ -17,6 +17,7 @@ from livestain.live.checks import (
     check_recording,
     pixel_size_of,
 )
+from livestain.live.events import index_of, is_image
 from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
@@ -132,10 +133,7 @@ def plan_run(
     ]
     bundles: dict[int, tuple[Bundle, str]] = {}
     lockstep: dict[PlaneIndex, list[PlaneIndex]] = defaultdict(list)
-    order = {
-        PlaneIndex(0, e.index.get("t", 0), e.index.get("c", 0), e.index.get("z", 0)): i
-        for i, e in enumerate(events)
-    }
+    order = {index_of(event): i for i, event in enumerate(events)}
     for virtual in split.virtual:
         c = len(channels)
         first_c, kind = first_source(virtual, raw_names)
@@ -230,7 +228,7 @@ def _planned_by_channel(
     """Return the (t, z) of the images of each channel; each image needs a place of its own."""
     planned: dict[int, set[tuple[int, int]]] = defaultdict(set)
     for event in events:
-        if event.action is not None and event.action.type != "acquire_image":
+        if not is_image(event):
             continue
         c = event.index.get("c", 0)
         if event.index.get("p") or event.index.get("g"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from livestain.light import Light
+from livestain.live.checks import disk_of
+from livestain.live.events import is_image
 from livestain.stain.host import WorkerHost
 
 if TYPE_CHECKING:
@@ -15,23 +16,7 @@ if TYPE_CHECKING:
     from livestain.live.plan import RunPlan
     from livestain.live.session import Session
 
-__all__ = ["Dose", "KeepsUp", "Rehearsal", "rehearse"]
-
-
-@dataclass(frozen=True)
-class Dose:
-    """Light that one channel costs the cells.
-
-    Attributes
-    ----------
-    exposures : int
-        Images that the camera takes.
-    seconds : float
-        Sum of their exposures, in seconds.
-    """
-
-    exposures: int
-    seconds: float
+__all__ = ["KeepsUp", "Rehearsal", "rehearse"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class Rehearsal:
         Of all planes with their pyramids, before compression, and of the disk.
     seconds : float
         Least duration of the acquisition: exposures and intervals, without moves and readout.
-    light : dict of Dose
+    light : dict of Light
         By raw channel.
     keeps_up : KeepsUp or None
         None where nothing is predicted.
@@ -85,7 +70,7 @@ class Rehearsal:
     bytes_needed: int
     bytes_free: int
     seconds: float
-    light: dict[str, Dose]
+    light: dict[str, Light]
     keeps_up: KeepsUp | None
     models: list[dict[str, Any]]
 
@@ -137,21 +122,16 @@ def rehearse(session: Session) -> Rehearsal:
         finally:
             host.close(at_once=True)
     channels = plan.store.channels
-    counts: Counter[str] = Counter()
-    for c, channel in enumerate(channels):
-        counts[channel.kind] += len(plan.store.planned_indices(c))
-    folder = session.out.parent
-    while not folder.exists():
-        folder = folder.parent
+    planned = session.progress
     seconds, light = _time_and_light(plan, session.core.getExposure())
     models = [{"channel": channels[m["c"]].name, **m} for m in ready["models"]]
     return Rehearsal(
         out=str(session.out),
-        planes_raw=counts["raw"],
-        planes_virtual=counts["virtual"],
+        planes_raw=planned.planned_raw,
+        planes_virtual=planned.planned_virtual,
         shape=(plan.store.height, plan.store.width),
         bytes_needed=plan.store.nbytes(),
-        bytes_free=shutil.disk_usage(folder).free,
+        bytes_free=disk_of(session.out)[1],
         seconds=seconds,
         light=light,
         keeps_up=_keeps_up(plan, models, seconds) if models else None,
@@ -159,7 +139,7 @@ def rehearse(session: Session) -> Rehearsal:
     )
 
 
-def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str, Dose]]:
+def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str, Light]]:
     """Go through the events as the runner would; channels without an exposure have the camera's."""
     exposures: dict[str, list[float]] = {}
     now = began = 0.0
@@ -167,11 +147,11 @@ def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str,
         if event.reset_event_timer:
             began = now
         now = max(now, began + (event.min_start_time or 0.0))
-        if event.action is None or event.action.type == "acquire_image":
+        if is_image(event):
             name = event.channel.config if event.channel is not None else "camera"
             exposures.setdefault(name, []).append(event.exposure or exposure_ms)
             now += exposures[name][-1] / 1e3
-    return now, {name: Dose(len(ms), sum(ms) / 1e3) for name, ms in exposures.items()}
+    return now, {name: Light.of(ms) for name, ms in exposures.items()}
 
 
 def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float) -> KeepsUp:

@@ -10,8 +10,8 @@ from pymmcore_plus.mda import SkipEvent
 from useq import MDASequence
 
 from livestain.errors import SequenceError
-from livestain.live.delivery import is_image
 from livestain.live.engine import LiveEngine
+from livestain.live.events import is_image
 from livestain.live.foreign_run import BurstPlaces, hardware_events, has_virtual
 
 if TYPE_CHECKING:

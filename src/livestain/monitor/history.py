@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from livestain.light import Light
 from livestain.planes import PlaneIndex
 from livestain.store import journal_path, open_store, read_journal, store_status
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from livestain.store import StorePlan, StoreStatus
 
-__all__ = ["Light", "RunHistory", "Spread", "run_history"]
+__all__ = ["RunHistory", "Spread", "run_history"]
 
 STAGES = ("commit", "wait", "read", "model", "write", "total")
 """From frameReady to a prediction that another process can read, in their order, and their sum."""
@@ -45,14 +46,6 @@ class Spread:
             return None
         found = np.percentile(milliseconds, (50, 95, 99, 100))
         return cls(len(milliseconds), *(round(float(v), 3) for v in found))
-
-
-@dataclass(frozen=True)
-class Light:
-    """What one raw channel cost the cells: images taken, and the seconds of their exposures."""
-
-    exposures: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -237,4 +230,4 @@ def _light(planes: list[_Line], names: list[str]) -> dict[str, Light]:
     exposures: dict[str, list[float]] = defaultdict(list)
     for line in planes:
         exposures[names[line["index"][2]]].append(float(line.get("exposure_ms") or 0.0))
-    return {name: Light(len(ms), round(sum(ms) / 1e3, 6)) for name, ms in exposures.items()}
+    return {name: Light.of(ms) for name, ms in exposures.items()}

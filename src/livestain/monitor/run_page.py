@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +13,11 @@ import numpy as np
 from livestain._version import __version__
 from livestain.charts import PAGE_STYLE, Series, line_chart
 from livestain.files import replacing
-from livestain.monitor.history import RunHistory, run_history
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from livestain.monitor.history import RunHistory
 
 __all__ = ["page_text", "write_report"]
 
@@ -34,13 +35,13 @@ _STAGES = {
 }
 
 
-def write_report(store: Path, result: Mapping[str, Any] | None = None) -> tuple[Path, Path]:
+def write_report(history: RunHistory, result: Mapping[str, Any] | None = None) -> tuple[Path, Path]:
     """Write RUN.report.json and RUN.report.html beside a store, of a run that is over or goes on.
 
     Parameters
     ----------
-    store : Path
-        RUN.ome.zarr.
+    history : RunHistory
+        See `run_history`.
     result : mapping, optional
         What the run itself reported; goes into the JSON under `run`.
 
@@ -51,10 +52,10 @@ def write_report(store: Path, result: Mapping[str, Any] | None = None) -> tuple[
 
     Raises
     ------
-    StoreError
-        If there is no livestain store, or no journal that can be read.
+    OSError
+        If one cannot be written.
     """
-    history = run_history(store)
+    store = Path(history.store)
     stem = store.name.removesuffix(".zarr").removesuffix(".ome")
     numbers, page = (store.with_name(f"{stem}.report.{kind}") for kind in ("json", "html"))
     content = history.to_dict() | ({"run": dict(result)} if result is not None else {})

@@ -102,6 +102,8 @@ class Backlog:
                 )
             )
 
+        self._by_c = {channel.c: channel for channel in self._channels}
+
     @property
     def owed(self) -> int:
         """Number of planes that could be predicted now and are not."""
@@ -132,9 +134,8 @@ class Backlog:
         self._here.add(source)
         if stamp is not None:
             self._stamps[source] = stamp
-        by_c = {channel.c: channel for channel in self._channels}
         for target in self._plan.targets_of(source):
-            channel = by_c[target.c]
+            channel = self._by_c[target.c]
             if target not in channel.planned or target in channel.closed:
                 continue
             if target not in channel.queued and self._here.issuperset(
@@ -188,7 +189,7 @@ class Backlog:
         Only channels whose window is the whole stack have such planes. They are now in hand: a newer
         stack does not overtake them, and each stays owed until `close`, or waits again after `retry`.
         """
-        channel = next(channel for channel in self._channels if channel.c == task.target.c)
+        channel = self._by_c[task.target.c]
         if not channel.whole_stack:
             return []
         stack = (task.target.at(z=z) for z in range(self._plan.n_z))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -113,8 +112,7 @@ class Models:
             output = stainer.bundle.description.output_index(model.output)
             self._by_channel[model.c] = (model.bundle, output)
             if model.flat_field or model.dark_frame:
-                files = (Path(f) if f else None for f in (model.flat_field, model.dark_frame))
-                self._corrections[model.c] = FlatField(*files)
+                self._corrections[model.c] = FlatField(model.flat_field, model.dark_frame)
         return max(self._warm_ms.values())
 
     def facts(self) -> list[dict[str, Any]]:

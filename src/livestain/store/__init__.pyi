@@ -12,7 +12,7 @@ from .plan import (
     WindowPlan,
 )
 from .pyramid import halve, level_shapes
-from .status import PlaneCounts, StoreStatus, store_status
+from .status import PlaneCounts, StoreStatus, last_words, store_status
 from .store import Store, open_store
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "finalise",
     "halve",
     "journal_path",
+    "last_words",
     "level_shapes",
     "open_store",
     "read_journal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from livestain.store.plan import ChannelPlan, StorePlan
 
-__all__ = ["PlaneCounts", "StoreStatus", "store_status"]
+
+__all__ = ["LastWords", "PlaneCounts", "StoreStatus", "last_words", "store_status"]
 
 _Word = Literal["owed", "skipped", "impossible"]
 
@@ -155,7 +156,7 @@ def store_status(path: Path | str) -> StoreStatus:
         # Before the chunks: a plane that comes in between is then present, not given up.
         journal = journal_path(store.path)
         has_journal = journal.exists()
-        told, doubts, finished = _told(read_journal(journal) if has_journal else [])
+        told, doubts, finished = last_words(read_journal(journal) if has_journal else [])
         plan, there = store.plan, store.present_grid()
         where = str(store.path)
 
@@ -188,10 +189,25 @@ def store_status(path: Path | str) -> StoreStatus:
     return StoreStatus(where, has_journal, finished, total, raw, virtual, by_channel)
 
 
-def _told(
-    lines: list[dict[str, Any]],
-) -> tuple[dict[PlaneIndex, tuple[_Word, str]], dict[PlaneIndex, str], bool]:
-    """Return the journal's last word on each plane, its doubts, and whether the run has finished."""
+class LastWords(NamedTuple):
+    """What a journal says in the end."""
+
+    missing: dict[PlaneIndex, tuple[_Word, str]]
+    """Planes that will not come, or are given up: the word for it, and why."""
+    uncertain: dict[PlaneIndex, str]
+    """Planes that may be another's, and why."""
+    finished: bool
+    """Whether the run came to its end."""
+
+
+def last_words(lines: list[dict[str, Any]]) -> LastWords:
+    """Return a journal's last word on each plane; `plane` and `stained` take back what was said before.
+
+    Parameters
+    ----------
+    lines : list of dict
+        As `read_journal` gives them.
+    """
     told: dict[PlaneIndex, tuple[_Word, str]] = {}
     doubts: dict[PlaneIndex, str] = {}
     finished = False
@@ -210,7 +226,7 @@ def _told(
             told.pop(index, None)
         elif kind == "uncertain":
             doubts[index] = str(line.get("why") or kind)
-    return told, doubts, finished
+    return LastWords(told, doubts, finished)
 
 
 def _untold(

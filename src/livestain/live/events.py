@@ -1,0 +1,25 @@
+"""What an event of useq asks for, and where its image goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from useq import AcquireImage
+
+from livestain.planes import PlaneIndex
+
+if TYPE_CHECKING:
+    from useq import MDAEvent
+
+__all__ = ["index_of", "is_image"]
+
+
+def is_image(event: MDAEvent) -> bool:
+    """Return whether an event asks for an image, and not for autofocus or an action."""
+    return isinstance(event.action, AcquireImage | None)
+
+
+def index_of(event: MDAEvent) -> PlaneIndex:
+    """Return the place of an event's image in a store of one position."""
+    index = event.index
+    return PlaneIndex(0, index.get("t", 0), index.get("c", 0), index.get("z", 0))
