@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
-from torch import nn
 
 from livestain.bundle.fit import check_pixel_size, check_z_step
-from livestain.bundle.parity import relative_difference
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import BundleError, LivestainError
 from livestain.inference.backends import get_backend, preferred_backend
 from livestain.inference.device import resolve_device
 from livestain.inference.geometry import resample, resample_depth
 from livestain.inference.padded import stain_padded
+from livestain.inference.placement import Placement
+from livestain.inference.upload import Upload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from livestain.bundle.module import StainModule
-    from livestain.inference.backends import Predict
+    from livestain.inference.placement import Shortage
 
 __all__ = ["Stainer"]
 
@@ -36,19 +36,15 @@ _WARM_DEPTH = 16
 """Planes of a stack whose depth nobody knows yet."""
 
 
-class _Weightless(nn.Module):
-    """What a network says of the sizes it takes, without its weights."""
-
-    def __init__(self, module: StainModule) -> None:
-        super().__init__()
-        self.dims, self.divisor, self.divisor_z = module.dims, module.divisor, module.divisor_z
-
-
 class Stainer:
     """Predict planes with a deployed model; not for several threads at once.
 
     The bundle's test input is run when the Stainer opens: a backend whose output differs from the
     test output by more than the declared tolerance is refused, and `eager` in float32 used instead.
+
+    Where a device has not enough memory the Stainer says so and goes on in tiles, which give what the
+    whole plane gives, then in smaller ones; where these do not help on a GPU, on the CPU. It stays with
+    what succeeded.
 
     Parameters
     ----------
@@ -69,29 +65,24 @@ class Stainer:
         Of the arithmetic; "bf16" is about twice as fast on CPUs and GPUs that have it.
     backend : str, optional
         A backend by name, instead of the one that device and precision suggest.
+    tile_step : int
+        Begin with tiles that are so many times smaller; 0: with whole planes.
+    on_shortage : callable, optional
+        Called with a `Shortage` of memory before the next attempt; by default a warning is logged.
 
     Attributes
     ----------
-    backend : str
-        The backend in use.
-    refused : dict of str to str
-        Why a backend that was tried is not used.
-    device : str
-        "cpu" or "cuda:N".
     resampled : float or None
         Given pixel size divided by the model's, or None where nothing is resampled.
     resampled_z : float or None
         The same of the z-step.
-    difference : float
-        RMS difference of the backend in use from the test output, relative to the latter's standard
-        deviation, of the worst output.
 
     Raises
     ------
     BundleError
         If the bundle is damaged, does not fit the pixel size or z-step, or fails its own test tensors.
     LivestainError
-        If there is no such device, precision or backend.
+        If there is no such device, precision or backend, or not enough memory for the weights.
     """
 
     def __init__(
@@ -104,6 +95,8 @@ class Stainer:
         threads: int | None = None,
         precision: Literal["fp32", "bf16"] = "fp32",
         backend: str | None = None,
+        tile_step: int = 0,
+        on_shortage: Callable[[Shortage], None] | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
         description = self.bundle.description
@@ -120,23 +113,56 @@ class Stainer:
             within = wanted.z_step_range_um is not None and abs(factor - 1) > _SAME_SIZE
             self.resampled_z = factor if within else None
         first = get_backend(backend or preferred_backend(precision)).name
-        self.device = resolve_device(device)
+        where = resolve_device(device)
         if threads is not None and threads < 1:
             raise LivestainError(f"threads is {threads}; expected 1 or more. Leave it out for all.")
         self._threads_before = torch.get_num_threads() if threads is not None else None
-        self._device = torch.device(self.device)
-        self._pinned: torch.Tensor | None = None
-        self.refused: dict[str, str] = {}
+        self._upload = Upload()
         if threads is not None:
             torch.set_num_threads(threads)
         try:
-            self._module = self.bundle.load_module()
-            self._predict: Predict | None
-            self._predict, self.backend, self.difference = self._choose(first)
-            self._module.network = _Weightless(self._module)  # the backend has the weights
+            self._placed = Placement(
+                self.bundle, where, first, self._upload, tile_step=tile_step, tell=on_shortage
+            )
         except BaseException:
-            self.close()
+            self._restore_threads()
             raise
+
+    @property
+    def backend(self) -> str:
+        """The backend in use."""
+        return self._placed.backend
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why a backend that was tried is not used."""
+        return self._placed.refused
+
+    @property
+    def difference(self) -> float:
+        """RMS difference of the backend in use from the test output.
+
+        Relative to the latter's standard deviation, of the worst output.
+        """
+        return self._placed.difference
+
+    @property
+    def device(self) -> str:
+        """Where it computes now: "cpu" or "cuda:N"."""
+        return self._placed.device
+
+    @property
+    def tile(self) -> tuple[int, int] | None:
+        """Height and width of the tiles' cores in the last prediction, in the network's pixels.
+
+        None for whole planes.
+        """
+        return self._placed.tile
+
+    @property
+    def tile_step(self) -> int:
+        """How many times smaller tiles were taken."""
+        return self._placed.tile_step
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -148,8 +174,11 @@ class Stainer:
 
     def close(self) -> None:
         """Give back the model's memory and the process's threads; a second time does nothing."""
-        self._predict = None
-        self._pinned = None
+        self._placed.close()
+        self._upload.forget()
+        self._restore_threads()
+
+    def _restore_threads(self) -> None:
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
@@ -181,7 +210,6 @@ class Stainer:
         self.stain(noise)
         return (time.perf_counter() - warm) * 1e3
 
-    @torch.inference_mode()
     def stain(self, planes: NDArray[Any]) -> NDArray[np.float32]:
         """Predict from the planes of one window.
 
@@ -202,31 +230,33 @@ class Stainer:
         BundleError
             If these are not the planes the model takes.
         LivestainError
-            If the Stainer is closed.
+            If the Stainer is closed, or there is not enough memory for the smallest tiles on the CPU.
         """
-        if self._predict is None:
+        if self._placed.closed:
             raise LivestainError("This Stainer is closed. Open another one.")
         self._check(planes)
+        height, width = (max(1, round(side * (self.resampled or 1))) for side in planes.shape[-2:])
+        shape = (height, width)
+        return self._placed.attempt(shape, lambda: self._stain(planes, shape))
+
+    @torch.inference_mode()
+    def _stain(self, planes: NDArray[Any], wanted: tuple[int, int]) -> NDArray[np.float32]:
         sources = len(self.bundle.description.input.kinds)
         shape: tuple[int, int] = planes.shape[-2:]
-        x = self._to_device(planes)
+        x = self._upload(planes, torch.device(self.device))
         if self.resampled is not None:
-            height, width = (max(1, round(side * self.resampled)) for side in shape)
-            x = resample(x, (height, width))
+            x = resample(x, wanted)
         depth = planes.shape[0] // sources
         if self.resampled_z is not None:
             stacks = x.reshape(1, sources, depth, *x.shape[2:])
             x = resample_depth(stacks, max(1, round(depth * self.resampled_z))).flatten(1, 2)
-        y = self._run(self._predict, x)
+        y = stain_padded(self._placed.module, x, self._placed.run)
         if self.resampled_z is not None:
             y = resample_depth(y, depth)
         if self.resampled is not None:
             y = resample(y, shape)
         predicted: NDArray[np.float32] = y[0].cpu().contiguous().numpy()
         return predicted
-
-    def _run(self, predict: Predict, counts: torch.Tensor) -> torch.Tensor:
-        return stain_padded(self._module, counts, predict)
 
     def _check(self, planes: NDArray[Any]) -> None:
         wanted = self.bundle.description.input
@@ -243,51 +273,3 @@ class Stainer:
                 f"The planes are {planes.dtype} {planes.shape}; the model {self.bundle.name} expects "
                 f"uint8 or uint16 ({number}, y, x). Give the planes of its window."
             )
-
-    def _to_device(self, planes: NDArray[Any]) -> torch.Tensor:
-        """Return (1, planes, y, x) float32 on the device."""
-        if self._device.type == "cpu":
-            # numpy widens, since torch warns of read-only arrays and has few uint16 operations.
-            return torch.from_numpy(planes.astype(np.float32, order="C"))[None]
-        # Two bytes a pixel through pinned memory, widened on the device. The buffer is free again
-        # when `stain` returns, since bringing the prediction back waits for all before it.
-        wanted = torch.uint8 if planes.dtype == np.uint8 else torch.uint16
-        if (
-            self._pinned is None
-            or self._pinned.shape != planes.shape
-            or self._pinned.dtype != wanted
-        ):
-            self._pinned = torch.empty(planes.shape, dtype=wanted, pin_memory=True)
-        np.copyto(self._pinned.numpy(), planes)
-        return self._pinned.to(self._device, non_blocking=True).to(torch.float32)[None]
-
-    @torch.inference_mode()
-    def _choose(self, first: str) -> tuple[Predict, str, float]:
-        """Return the first of the chosen backend and `eager` that passes, its name and difference."""
-        network = self._module.network
-        counts, expected = self.bundle.test_tensors()
-        for name in dict.fromkeys((first, "eager")):
-            try:
-                predict = get_backend(name).load(network, self._device)
-                difference = self._difference(predict, counts, expected)
-            except Exception as error:  # a foreign runtime may raise anything: refused by name
-                self.refused[name] = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-                continue
-            if difference <= self.bundle.description.tolerance:
-                return predict, name, difference
-            self.refused[name] = (
-                f"differs from the test output by {difference:.2g} of its standard deviation; "
-                f"the bundle allows {self.bundle.description.tolerance:g}"
-            )
-        reasons = "; ".join(f"{name}: {why}" for name, why in self.refused.items())
-        raise BundleError(
-            f"The bundle {self.bundle.path} fails its own test tensors on {self.device}: {reasons}. "
-            "Export the model again, or choose another device."
-        )
-
-    def _difference(
-        self, predict: Predict, counts: NDArray[np.uint16], expected: NDArray[np.float32]
-    ) -> float:
-        planes = counts[0].reshape(-1, *counts.shape[-2:])  # of sources and depth
-        output = self._run(predict, self._to_device(planes))
-        return relative_difference(output.cpu().numpy(), expected)
