@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from livestain.planes import PlaneIndex
+from livestain.stain.share import Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,12 +77,20 @@ class Backlog:
         Virtual planes that were given up before.
     live : bool
         Whether planes are still coming. If not, `live-only` gives nothing up.
+    share : Share, optional
+        Which of the planes are taken here; the others never become owed. By default all.
     """
 
     def __init__(
-        self, plan: StorePlan, excluded: Iterable[PlaneIndex] = (), *, live: bool = True
+        self,
+        plan: StorePlan,
+        excluded: Iterable[PlaneIndex] = (),
+        *,
+        live: bool = True,
+        share: Share | None = None,
     ) -> None:
         self._plan = plan
+        self._share = share or Share()
         self._here: set[PlaneIndex] = set()
         self._stamps: dict[PlaneIndex, Stamp] = {}
         self._order = itertools.count()
@@ -136,6 +145,8 @@ class Backlog:
             self._stamps[source] = stamp
         for target in self._plan.targets_of(source):
             channel = self._by_c[target.c]
+            if not self._share.has(target, whole_stack=channel.whole_stack):
+                continue
             if target not in channel.planned or target in channel.closed:
                 continue
             if target not in channel.queued and self._here.issuperset(
