@@ -11,13 +11,10 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from useq import HardwareAutofocus
-
-from livestain.live.events import is_image
 from livestain.planes import PlaneIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from useq import MDAEvent
 
@@ -28,7 +25,6 @@ __all__ = [
     "Slot",
     "count_uses",
     "key_of",
-    "untangle",
 ]
 
 
@@ -188,73 +184,6 @@ class Delivery:
                 if self._sources.pop(key, None) is not None:
                     self._images -= key not in self._waiting
                 self._lost_sources.discard(key)
-
-
-def untangle(
-    events: Iterable[MDAEvent],
-    name_of: Callable[[MDAEvent], str | None],
-    expect: Callable[[MDAEvent, str | None], None],
-    dark_after: Collection[Key] = (),
-) -> Iterator[MDAEvent]:
-    """Yield what the hardware has to do, without the virtual channels' events.
-
-    What hangs on a virtual event is kept: autofocus before it comes before the next image, a timer that it
-    resets is reset by the next image, and where the shutter would close after it, it closes before.
-
-    Parameters
-    ----------
-    events : iterable of useq.MDAEvent
-        Of the sequence, in its order.
-    name_of : callable
-        Returns the name of an event's virtual channel, or None.
-    expect : callable
-        Called as ``(event, name)`` with each image, in the sequence's order. All that stand before the
-        next image of the camera are named before an image is yielded.
-    dark_after : collection of Key
-        Images after which predictions are made: the shutter is not left open meanwhile.
-    """
-    waiting: MDAEvent | None = None
-    focus: MDAEvent | None = None
-    reset = False
-    for event in events:
-        name, image = name_of(event), is_image(event)
-        if name is None:
-            if waiting is not None:
-                yield waiting
-                waiting = None
-            if focus is not None and image:
-                yield focus
-            focus = None
-            if reset:
-                event = event.model_copy(update={"reset_event_timer": True})
-                reset = False
-            if not image:
-                yield event
-                continue
-            expect(event, None)
-            lit = event.keep_shutter_open and key_of(event) not in dark_after
-            waiting = event if lit == event.keep_shutter_open else _closed(event)
-        elif image:
-            expect(event, name)
-            reset = reset or event.reset_event_timer
-            if waiting is not None and waiting.keep_shutter_open and not event.keep_shutter_open:
-                waiting = _closed(waiting)
-        else:
-            # Such an event must not set the virtual preset; what it does is done all the same.
-            bare = event.model_copy(update={"channel": None, "exposure": None})
-            if isinstance(event.action, HardwareAutofocus):
-                focus = bare
-                continue
-            if waiting is not None:
-                yield waiting
-                waiting = None
-            yield bare
-    if waiting is not None:
-        yield waiting
-
-
-def _closed(event: MDAEvent) -> MDAEvent:
-    return event.model_copy(update={"keep_shutter_open": False})
 
 
 def count_uses(predictions: Iterable[tuple[Key, ...]]) -> Counter[Key]:

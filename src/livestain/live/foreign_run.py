@@ -11,15 +11,10 @@ from pymmcore_plus.core._sequencing import SequencedEvent
 from useq import MDAEvent
 
 from livestain.errors import SequenceError
-from livestain.live.delivery import (
-    Delivery,
-    Slot,
-    count_uses,
-    key_of,
-    untangle,
-)
+from livestain.live.delivery import Delivery, Slot, count_uses, key_of
 from livestain.live.events import is_image
 from livestain.live.placing import FramePlacer
+from livestain.live.untangling import events_of, untangle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,15 +37,15 @@ class ForeignRun:
 
     Attributes
     ----------
-    events : iterable of useq.MDAEvent
-        As the program gave them.
+    events : list of useq.MDAEvent
+        As `events_of` returns them.
     channels : dict
         Virtual channels by name.
     delivery : Delivery
         The frames on their way out.
     """
 
-    events: Iterable[MDAEvent]
+    events: list[MDAEvent]
     spelling: Spelling
     windows: Windows
     channels: dict[str, Predicted]
@@ -59,6 +54,8 @@ class ForeignRun:
     cam: int
     """Which of them is looked at."""
     delivery: Delivery
+    source: Iterable[MDAEvent] = ()
+    """What the program gave to the runner."""
     dark_after: frozenset[Key] = frozenset()
     """Images after which predictions are made while the shutter would stay open."""
     placers: list[FramePlacer] = field(default_factory=list)
@@ -93,15 +90,16 @@ class ForeignRun:
 
     def keys(self, event: MDAEvent) -> list[Key]:
         """Return the images that an event of the runner brings."""
-        return [key_of(one, cam) for one in events_of(event) for cam in range(self.cameras)]
+        return [key_of(one, cam) for one in images_of(event) for cam in range(self.cameras)]
 
 
 def hardware_events(events: Iterable[MDAEvent], spelling: Spelling) -> Iterator[MDAEvent]:
     """Yield what the camera and the other devices would have to do for a sequence."""
-    return untangle(events, spelling.of_event, lambda event, name: None)
+    name_of = spelling.of_event
+    return untangle(events_of(events, name_of), name_of, lambda event, name: None)
 
 
-def events_of(event: MDAEvent) -> tuple[MDAEvent, ...]:
+def images_of(event: MDAEvent) -> tuple[MDAEvent, ...]:
     """Return the events of a triggered burst, or a single one."""
     events = event.events if isinstance(event, SequencedEvent) else (event,)
     return tuple(e for e in events if is_image(e))
@@ -118,7 +116,7 @@ def has_virtual(sequence: MDASequence, spelling: Spelling) -> bool:
 
 
 def plan_foreign_run(
-    events: Iterable[MDAEvent],
+    events: list[MDAEvent],
     spelling: Spelling,
     windows: Windows,
     channels: dict[str, Predicted],
@@ -134,8 +132,8 @@ def plan_foreign_run(
 
     Parameters
     ----------
-    events : iterable of useq.MDAEvent
-        Gone through several times.
+    events : list of useq.MDAEvent
+        As `events_of` returns them.
     spelling, windows, channels, predictor
         Names, images, virtual channels and models of the run.
     group : callable
@@ -230,7 +228,7 @@ class BurstPlaces:
     def __init__(self, run: ForeignRun, event: MDAEvent) -> None:
         self._run = run
         self._expected = run.keys(event)
-        self._events = events_of(event)
+        self._events = images_of(event)
         self._came: set[Key] = set()
         self._counts = [0] * run.cameras
         # The placer knows places by their number in the burst: bursts may go over several positions.

@@ -68,8 +68,8 @@ def install(
     The models run in this process, on the thread of the acquisition, which waits for them. For runs that
     must not wait, use `livestain.Session`.
 
-    Install after the configuration is loaded; another time replaces what was installed. `uninstall`
-    takes all of it away.
+    Install after the configuration is loaded. Another time replaces what was installed, unless the new
+    models are refused: then all stays as it is. `uninstall` takes all of it away.
 
     Parameters
     ----------
@@ -110,18 +110,18 @@ def install(
     """
     if core.mda.is_running():
         raise MicroscopeError("The microscope runs an acquisition. Wait for its end, then install.")
-    uninstall(core)
-    engine = core.mda.engine
-    if not isinstance(engine, MDAEngine):
+    if not isinstance(core.mda.engine, MDAEngine):
         raise MicroscopeError(
-            f"The core's engine is a {type(engine).__name__}, which is no pymmcore_plus.mda.MDAEngine; "
-            "livestain can extend these alone. Set one with core.mda.set_engine(MDAEngine(core)), or "
-            "derive yours from it."
+            f"The core's engine is a {type(core.mda.engine).__name__}, which is no pymmcore_plus.mda."
+            "MDAEngine; livestain can extend these alone. Set one with "
+            "core.mda.set_engine(MDAEngine(core)), or derive yours from it."
         )
     channels = {
         name: _channel(name, given)
         for name, given in (models or _fitting(core, pixel_size_um)).items()
     }
+    uninstall(core)  # now that there are others to take the place of what was installed
+    engine = core.mda.engine
     installation = Installation(
         core,
         channels,

@@ -14,6 +14,7 @@ from livestain.live.checks import check_pixels, pixel_size_of
 from livestain.live.foreign import Spelling, resolve, scan, z_step_of
 from livestain.live.foreign_run import plan_foreign_run
 from livestain.live.predicting import FramePredictor, describe
+from livestain.live.untangling import events_of
 from livestain.live.virtual import ChannelSettings, LivestainSettings, SplitSequence
 
 if TYPE_CHECKING:
@@ -142,7 +143,9 @@ class Installation:
         settings = _settings_of(events)
         pixel = self._pixel_size(events, settings)
         spelling = self.spelling()
-        windows = scan(events, spelling)
+        # Gone through once: see `events_of`.
+        listed = events_of(events, spelling.of_event)
+        windows = scan(listed, spelling)
         channels = {}
         for name in dict.fromkeys(windows.virtual.values()):
             own, bundle = self._channel(name, settings.channels.get(name))
@@ -152,7 +155,7 @@ class Installation:
             )
         shape = core.getImageHeight(), core.getImageWidth()
         run = plan_foreign_run(
-            events,
+            listed,
             spelling,
             windows,
             channels,
@@ -163,6 +166,7 @@ class Installation:
             plane_bytes=shape[0] * shape[1] * core.getBytesPerPixel(),
             memory_bytes=self._memory_bytes,
         )
+        run.source = events
         self.predictor.prepare(
             {name: channel for name, channel in channels.items() if channel.lockstep},
             pixel_size_um=pixel,

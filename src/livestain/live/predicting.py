@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -84,8 +84,17 @@ class _Last:
     predicted: NDArray[np.float32]
 
 
+class _Scale(NamedTuple):
+    """A model, and the microscope's sizes that it was loaded for."""
+
+    sha256: str
+    pixel_size_um: float
+    z_step_um: float | None
+    """None where the model looks at one depth, and no z-step matters."""
+
+
 class FramePredictor:
-    """The models of the virtual channels, in this process, each loaded once for all runs.
+    """The models of the virtual channels, in this process, loaded once for all runs of one pixel size.
 
     A model's last prediction is kept: channels of several outputs of one model share it, and so do the
     planes of a stack that a model of whole stacks predicts at once.
@@ -100,8 +109,8 @@ class FramePredictor:
 
     def __init__(self, device: str, threads: int | None) -> None:
         self._device, self._threads = device, threads
-        self._stainers: dict[tuple[str, float, float | None], Stainer] = {}
-        self._warm: set[tuple[str, tuple[int, int], int]] = set()
+        self._stainers: dict[_Scale, Stainer] = {}
+        self._warm: set[tuple[_Scale, tuple[int, int], int]] = set()
         self._run: dict[str, tuple[Predicted, Stainer]] = {}
         self._last: dict[str, _Last] = {}
 
@@ -134,9 +143,24 @@ class FramePredictor:
         """
         self._last.clear()
         self._run.clear()
+        scales = {
+            name: _Scale(
+                channel.bundle.sha256,
+                pixel_size_um,
+                z_steps[name] if channel.window.needs_stack else None,
+            )
+            for name, channel in channels.items()
+        }
+        if any(
+            old.sha256 == new.sha256 and old != new
+            for old in self._stainers
+            for new in scales.values()
+        ):
+            # Another objective, binning or z-step: two of one model may be too much for the device.
+            self.close()
         for name, channel in channels.items():
-            stainer = self._stainer(channel.bundle, pixel_size_um, z_steps[name])
-            warm = channel.bundle.sha256, shape, n_z[name]
+            stainer = self._stainer(channel.bundle, scales[name])
+            warm = scales[name], shape, n_z[name]
             if warm not in self._warm:
                 stainer.warm_up(shape, n_z[name])
                 self._warm.add(warm)
@@ -197,18 +221,17 @@ class FramePredictor:
         while self._stainers:
             self._stainers.popitem()[1].close()
 
-    def _stainer(self, bundle: Bundle, pixel_size_um: float, z_step_um: float | None) -> Stainer:
-        which = bundle.sha256, pixel_size_um, z_step_um
-        if which not in self._stainers:
+    def _stainer(self, bundle: Bundle, scale: _Scale) -> Stainer:
+        if scale not in self._stainers:
             _log.info("Loading the model %s", bundle.name)
-            self._stainers[which] = Stainer(
+            self._stainers[scale] = Stainer(
                 bundle,
                 device=self._device,
-                pixel_size_um=pixel_size_um,
-                z_step_um=z_step_um,
+                pixel_size_um=scale.pixel_size_um,
+                z_step_um=scale.z_step_um,
                 threads=self._threads,
             )
-        return self._stainers[which]
+        return self._stainers[scale]
 
 
 def _meta(source: Mapping[str, Any], event: Any, said: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 from pymmcore_plus.mda import SkipEvent
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pymmcore_plus.metadata import SummaryMetaV1
     from useq import MDAEvent
 
+    from livestain.live.delivery import Payload
     from livestain.live.foreign_run import ForeignRun
     from livestain.live.installation import Installation
 
@@ -44,9 +46,7 @@ class VirtualEngine(LiveEngine):
     so does what is predicted from it. A prediction that fails leaves its place empty, too: the run goes on,
     and its first error is raised when the last frame is out.
 
-    A run that is cancelled still gives what the camera took of the event under way, without further
-    predictions. Cancelled while it is paused within a stack, it loses the frames that wait for the rest of
-    that stack; the log says how many.
+    A run that is cancelled still gives all that the camera took, without further predictions.
     """
 
     installation: Installation
@@ -72,17 +72,28 @@ class VirtualEngine(LiveEngine):
         return made
 
     def setup_sequence(self, sequence: MDASequence) -> SummaryMetaV1 | None:
-        """Check the virtual channels and load their models before the hardware is set up."""
-        self._run = None
-        if has_virtual(sequence, self.installation.spelling()):
-            if size := self.mmcore.getPixelSizeUm():
-                self._update_grid_fov_sizes(size, sequence)  # which say how many tiles a grid has
-            self._run = self.installation.prepare(sequence, super().event_iterator)
+        """Check the virtual channels and load their models before the hardware is set up.
+
+        A sequence's own setup event comes before: it may change the camera's binning and region, and
+        the objective.
+        """
+        self._run = run = None
+        virtual = has_virtual(sequence, self.installation.spelling())
+        if virtual and sequence.setup is None:
+            run = self._prepare(sequence)
         summary = super().setup_sequence(sequence)
-        if summary is not None and self._run is not None:
-            said = self.installation.describe(self._run.channels)
+        if virtual and run is None:
+            run = self._prepare(sequence)
+        self._run = run
+        if summary is not None and run is not None:
+            said = self.installation.describe(run.channels)
             summary["extra"] = {**summary.get("extra", {}), "livestain": said}
         return summary
+
+    def _prepare(self, sequence: MDASequence) -> ForeignRun:
+        if size := self.mmcore.getPixelSizeUm():
+            self._update_grid_fov_sizes(size, sequence)  # which say how many tiles a grid has
+        return self.installation.prepare(sequence, super().event_iterator)
 
     def event_iterator(self, events: Iterable[MDAEvent]) -> Iterator[MDAEvent]:
         """Yield what the hardware has to do: single images, triggered bursts, autofocus."""
@@ -94,15 +105,45 @@ class VirtualEngine(LiveEngine):
         run = self._run
         if run is not None:
             run.darken = self._darken
-        if run is None or run.events is not events:
+        if run is None or run.source is not events:
             # Somebody asks how a sequence would be run.
             virtual = isinstance(events, MDASequence) and has_virtual(events, spelling)
             plain = hardware_events(events, spelling) if virtual else events
             yield from super().event_iterator(plain)
             return
-        yield from super().event_iterator(run.hardware())
+        try:
+            yield from super().event_iterator(run.hardware())
+        except GeneratorExit:
+            # The runner gives the events up where it is cancelled between two; its outputs are still open.
+            try:
+                self._send(run, run.delivery.drain())
+            except Exception:
+                _log.exception("Frames that waited for predictions did not go out")
+            raise
+        # Where the last events were skipped, nobody has asked for what waited for them.
+        self._send(run, chain(run.delivery.ready(predict=True), run.delivery.drain()))
         if run.error is not None:
             raise run.error
+
+    def _send(self, run: ForeignRun, payloads: Iterable[Payload | None]) -> None:
+        """Give frames to outputs and signal as the runner does, where no event is left to give them by."""
+        if (
+            run is not self._run
+        ):  # the run has ended by an error, long before its events are given up
+            return
+        runner = self.mmcore.mda
+        sink = getattr(runner, "_sink", None)
+        for payload in payloads:
+            if payload is None:
+                if sink is not None:
+                    sink.skip(frames=1)
+                continue
+            if sink is not None:
+                sink.append(*payload)
+            try:
+                runner.events.frameReady.emit(*payload)
+            except Exception:
+                _log.exception("A listener of frameReady failed")
 
     def setup_event(self, event: MDAEvent) -> None:
         """Set up the hardware for an event of the camera."""
@@ -131,13 +172,19 @@ class VirtualEngine(LiveEngine):
     def exec_event(self, event: MDAEvent) -> EventPayloadGenerator:
         """Take an event's images, and give all that may go out now."""
         run = self._run
-        if run is None or not is_image(event):
+        if run is None:
             yield from super().exec_event(event)
         elif run.failed is not None:
             yield from run.delivery.drain()
             raise run.failed
-        else:
+        elif is_image(event):
             yield from self._deliver(run, event, iter(super().exec_event(event)))
+        else:
+            try:
+                yield from super().exec_event(event)
+            except Exception:
+                yield from run.delivery.drain()
+                raise
 
     def teardown_sequence(self, sequence: MDASequence) -> None:
         """Let go of the run's frames."""
@@ -145,9 +192,8 @@ class VirtualEngine(LiveEngine):
         if run is not None:
             self.installation.predictor.forget()
             if run.delivery.held:
-                _log.warning(
-                    "The run ended within a stack: %d frames that waited for predictions did not go "
-                    "out.",
+                _log.error(
+                    "The run broke off: %d frames that waited for predictions did not go out.",
                     run.delivery.held,
                 )
         super().teardown_sequence(sequence)
