@@ -127,7 +127,7 @@ def test_skipped_planes_are_left_unless_asked_for(left, bundle_of):
     out = left(bundle, lag="live-only")
     models = {"mitochondria": str(bundle)}
     with open_store(out) as store:
-        missing = [i for i in store.plan.planned_indices(1) if not store.present(1)[i.t, i.z]]
+        missing = [i for i in store.plan.planned_indices(1) if not store.present(1)[i.p, i.t, i.z]]
     from livestain.store import Journal
 
     with Journal(journal_path(out)) as journal:

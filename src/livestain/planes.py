@@ -19,6 +19,11 @@ class PlaneIndex(NamedTuple):
     c: int
     z: int
 
+    @property
+    def words(self) -> str:
+        """The place as messages name it: "p=0 t=4 c=1 z=2"."""
+        return f"p={self.p} t={self.t} c={self.c} z={self.z}"
+
     def at(self, *, t: int | None = None, c: int | None = None, z: int | None = None) -> Self:
         """Return the same place with some of its coordinates changed."""
         return self._replace(

@@ -21,6 +21,7 @@ from livestain.store import (
     last_words,
     open_store,
     read_journal,
+    settle,
     store_status,
 )
 
@@ -132,6 +133,10 @@ def restain(
     path = Path(store).absolute()
     with open_store(path) as opened:
         plan = opened.plan
+    if plan.open_end:  # of a run that died, whose events were decided as it went on
+        with open_store(path, mode="r+") as opened:
+            settle(opened)
+            plan = opened.plan
     before = store_status(path)
     bundles = _bundles(plan, dict(models or {}))
     if not bundles:
@@ -145,7 +150,7 @@ def restain(
         ledger.open(opened, journal)
         for c in bundles:
             there = opened.present(c)
-            ledger.stained.update(i for i in plan.planned_indices(c) if there[i.t, i.z])
+            ledger.stained.update(i for i in plan.planned_indices(c) if there[i.p, i.t, i.z])
         known = len(ledger.stained)
         failed: list[dict[str, Any]] = []
         todo = before.virtual.missing if again else before.virtual.owed
@@ -224,8 +229,8 @@ def _waiting(store: Store, channels: Iterable[int]) -> int:
     """Return how many virtual planes are not there for want of a source."""
     there = [store.present(c) for c in range(len(store.plan.channels))]
     return sum(
-        not there[c][index.t, index.z]
-        and not all(there[s.c][s.t, s.z] for s in store.plan.sources_of(index))
+        not there[c][index.p, index.t, index.z]
+        and not all(there[s.c][s.p, s.t, s.z] for s in store.plan.sources_of(index))
         for c in channels
         for index in store.plan.planned_indices(c)
     )

@@ -150,7 +150,7 @@ def test_an_image_that_never_came_stays_a_hole(
     assert ended.code == 1, "it ran, but planes are missing"
     assert json.loads(ended.out.splitlines()[-1])["planes_missing"] == 2
     with open_store(out) as store:
-        raw, virtual = store.present(0)[:, 0], store.present(1)[:, 0]
+        raw, virtual = store.present(0)[0, :, 0], store.present(1)[0, :, 0]
     np.testing.assert_array_equal(raw, [True, True, True, False, True, True])
     np.testing.assert_array_equal(virtual, raw)
     status = livestain("status", out, "--json")
@@ -179,8 +179,8 @@ def test_a_run_that_breaks_keeps_what_it_has(livestain, sequence_file, tmp_path,
     assert str(out) in line
     assert "Traceback" not in ended.err
     with open_store(out) as store:
-        assert store.present(0)[:2].all()
-        assert not store.present(0)[2:].any()
+        assert store.present(0)[0, :2].all()
+        assert not store.present(0)[0, 2:].any()
 
 
 OBSERVED = """
@@ -246,7 +246,7 @@ def press_ctrl_c(process):
 def check_valid(out):
     """Every plane that is there can be read by another library; the rest is accounted for."""
     with open_store(out) as store:
-        raw, virtual = store.present(0)[:, 0], store.present(1)[:, 0]
+        raw, virtual = store.present(0)[0, :, 0], store.present(1)[0, :, 0]
     array = zarr.open(out, mode="r")["0"]
     for t in np.flatnonzero(raw):
         assert array[t, 0, 0].any()

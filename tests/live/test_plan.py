@@ -249,15 +249,10 @@ REFUSED = {
         SequenceError,
         ["'mitochondria'", "z_offset 0.5", "must be 0"],
     ),
-    "several positions": (
-        lambda: sequence(stage_positions=[(0, 0, 0), (5, 0, 0)]),
-        SequenceError,
-        ["several positions", "one sequence for each"],
-    ),
     "a grid": (
         lambda: sequence(grid_plan={"rows": 2, "columns": 2, "fov_width": 9, "fov_height": 9}),
         SequenceError,
-        ["several positions"],
+        ["grid_plan", "stage_positions"],
     ),
     "a grid at its one position": (
         lambda: sequence(
@@ -271,7 +266,7 @@ REFUSED = {
             ]
         ),
         SequenceError,
-        ["several positions"],
+        ["grid_plan", "stage_positions"],
     ),
     "channels of a position's own": (
         lambda: sequence(stage_positions=[{"x": 0, "sequence": {"channels": [FLUORESCENCE]}}]),
@@ -283,7 +278,7 @@ REFUSED = {
             stage_positions=[{"x": 0, "sequence": {"time_plan": {"interval": 0, "loops": 2}}}]
         ),
         SequenceError,
-        ["two images of channel 'Brightfield' at t 0, z 0"],
+        ["two images of channel 'Brightfield' at p 0, t 0, z 0"],
     ),
     "one virtual channel twice": (
         lambda: sequence(BRIGHTFIELD, VIRTUAL, VIRTUAL),

@@ -74,7 +74,7 @@ def truth(channel, index):
 def test_planes_of_one_time_point_are_one_frame(store):
     (score,) = score_store(store, truth).values()
     assert score.planes == [PlaneIndex(0, t, 1, z) for t, z in ((0, 0), (0, 1), (1, 0))]
-    assert score.frames == [0, 0, 1]
+    assert score.frames == [(0, 0), (0, 0), (0, 1)]
 
 
 def test_the_frame_may_be_told(store):
@@ -95,10 +95,10 @@ def test_the_frame_of_any_other_run_is_its_time_point(store):
     for core in (simulated_core(), replay_core(store.path)):
         frame_of = frames_of(core)
         assert [frame_of(PlaneIndex(0, t, 1, z)) for t in range(2) for z in range(2)] == [
-            0,
-            0,
-            1,
-            1,
+            (0, 0),
+            (0, 0),
+            (0, 1),
+            (0, 1),
         ]
 
 

@@ -87,8 +87,8 @@ def test_a_hole_in_either_source_is_a_hole_in_the_prediction(core, bundle_of, tm
     report = Session(core, sequence, out, models=models, device="cpu", worker="thread").run()
     assert (report.planes_acquired, report.planes_stained, report.planes_missing) == (8, 2, 2)
     with open_store(out) as store:
-        assert store.present(2).tolist() == [[True, False, True], [False] * 3]
-        assert store.plan.planned(2).tolist() == [[True] * 3, [False] * 3]
+        assert store.present(2)[0].tolist() == [[True, False, True], [False] * 3]
+        assert store.plan.planned(2)[0].tolist() == [[True] * 3, [False] * 3]
     assert store_status(out).virtual.reasons == {
         "a source plane never came: Mitochondria t 0 z 1": 1
     }

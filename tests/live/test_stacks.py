@@ -46,7 +46,7 @@ def a_sequence(t=3, z=5, step=0.5, virtual=None, **settings):
 def predicted(out):
     """The predictions of a run, (t, z, y, x), in the output's unit."""
     with open_store(out) as store:
-        there = store.present(1)
+        there = store.present(1)[0]
         return {
             (t, z): store.read_decoded(PlaneIndex(0, t, 1, z))
             for t, z in zip(*map(np.ndarray.tolist, there.nonzero()), strict=True)

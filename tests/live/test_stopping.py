@@ -49,7 +49,7 @@ def session(core, tiny_bundle, tmp_path):
 
 def raw_and_virtual(path):
     with open_store(path) as store:
-        return store.present(0), store.present(1)
+        return store.present(0)[0], store.present(1)[0]
 
 
 @pytest.mark.parametrize("moment", ["before the runner", "before the first event", "at an event"])
@@ -111,8 +111,8 @@ def test_ctrl_c_twice_stops_at_once_even_a_worker_that_hangs(session, use):
     missing = one._ledger.missing
     again = []
 
-    def then_again(why):
-        missing(why)
+    def then_again(*told):
+        missing(*told)
         again.append(time.monotonic())
         _thread.interrupt_main()
 

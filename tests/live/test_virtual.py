@@ -99,7 +99,7 @@ def test_two_models_stain_one_source(core, bundle_of, tmp_path):
     assert [m["channel"] for m in report.models] == ["flat", "deep"]
     with open_store(out) as store:
         assert store.present(1).all()
-        np.testing.assert_array_equal(store.present(2), [[False, True, False]] * 2)
+        np.testing.assert_array_equal(store.present(2)[0], [[False, True, False]] * 2)
         with Stainer(read_bundle(deep), device="cpu") as stainer:
             stack = np.stack([store.read(PlaneIndex(0, 1, 0, z)) for z in range(3)])
             got = store.read_decoded(PlaneIndex(0, 1, 2, 1))
@@ -131,7 +131,7 @@ def test_live_only_gives_up_what_it_cannot_keep_up_with_and_says_so(core, bundle
             for line in read_journal(journal_path(out))
             if line["kind"] == "skipped"
         }
-        there = {(0, int(t), 1, 0) for t in np.flatnonzero(store.present(1)[:, 0])}
+        there = {(0, int(t), 1, 0) for t in np.flatnonzero(store.present(1)[0, :, 0])}
     assert skipped | there == {(0, t, 1, 0) for t in range(60)}
     assert not skipped & there
 

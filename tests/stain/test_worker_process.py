@@ -275,10 +275,10 @@ def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle,
             pids.append(message["pid"])
             os.kill(message["pid"], signal.SIGSTOP)
 
-    def let_it_go_on(why):
+    def let_it_go_on(*told):
         # All raw planes are in the store by now, and most of the news of them was dropped.
         assert session._host._rescan.is_set()
-        missing(why)
+        missing(*told)
         os.kill(pids[0], signal.SIGCONT)
 
     session._on_worker, session._ledger.missing = stop_it, let_it_go_on

@@ -282,7 +282,7 @@ def hinder(store, index):
 def test_a_failed_write_says_where_and_what_to_do(store):
     hinder(store, at(0, 0, 0))
     future = store.write(at(0, 0, 0), plane_of(at(0, 0, 0)))
-    with pytest.raises(StoreError, match=r"Cannot write plane t=0 c=0 z=0 of .*run\.ome\.zarr"):
+    with pytest.raises(StoreError, match=r"Cannot write plane p=0 t=0 c=0 z=0 of .*run\.ome\.zarr"):
         future.result(timeout=30)
     told = threading.Event()
     future.add_done_callback(lambda _: told.set())
@@ -295,7 +295,7 @@ def test_a_failed_write_that_nobody_asked_for_comes_at_close(path):
     store = create_store(path, make_plan())
     hinder(store, at(0, 0, 0))
     store.write(at(0, 0, 0), plane_of(at(0, 0, 0)))
-    with pytest.raises(StoreError, match="Cannot write plane t=0"):
+    with pytest.raises(StoreError, match="Cannot write plane p=0 t=0"):
         store.close()
     store.close()
 
@@ -304,7 +304,7 @@ def test_planned_planes_are_the_union_of_the_blocks():
     plan = make_plan(
         planned=(PlannedBlock(t=(0, 2), z=(0, 1, 2)), PlannedBlock(t=range(4), z=(1,)))
     )
-    expected = np.array([[1, 1, 1], [0, 1, 0], [1, 1, 1], [0, 1, 0]], bool)
+    expected = np.array([[[1, 1, 1], [0, 1, 0], [1, 1, 1], [0, 1, 0]]], bool)
     for c in (0, 1):
         np.testing.assert_array_equal(plan.planned(c), expected)
         indices = plan.planned_indices(c)
@@ -327,7 +327,10 @@ def raw(name, **changes):
         (lambda: make_plan(channels=(raw("a"), raw("a"))), "given twice: a"),
         (lambda: make_plan(channels=make_plan().channels[::-1]), "raw channels come before"),
         (lambda: make_plan(channels=(raw("b"), make_plan().channels[1])), "none of the raw"),
-        (lambda: make_plan(channels=(raw("b", planned=block(5, 3)),)), "plans time point 4"),
+        (
+            lambda: make_plan(channels=(raw("b", planned=block(5, 3)),)),
+            "plans position 0, time point 4",
+        ),
         (lambda: make_plan(channels=()), "at least 1 item"),
         (lambda: make_plan(pixel_size_um=0), "greater than 0"),
         (lambda: raw("b", kind="virtual"), "needs 'virtual'"),

@@ -59,9 +59,9 @@ def test_a_missing_plane_is_a_missing_chunk_and_nothing_else(store):
     assert chunks == {chunk_file(store.path, i.t, i.c, i.z).name for i in there}
     for c in (0, 1):
         grid = store.present(c)
-        assert grid.shape == (4, 3)
+        assert grid.shape == (1, 4, 3)
         for index in store.plan.planned_indices(c):
-            assert grid[index.t, index.z] == store.is_present(index) == (index in there)
+            assert grid[index.p, index.t, index.z] == store.is_present(index) == (index in there)
             if index in there:
                 assert not store.read(index).any()
             else:
@@ -171,7 +171,7 @@ def test_a_killed_writer_costs_no_finished_plane(path, round_):
         # 21 planes were begun, and at most four of them were still on their way.
         assert present.sum() >= 17
         for index in again.plan.planned_indices(0):
-            if present[index.t, index.z]:
+            if present[index.p, index.t, index.z]:
                 np.testing.assert_array_equal(again.read(index), plane_of(index, 400, 400))
         # The lock that the dead process may have left stops nobody.
         for index in again.plan.planned_indices(0):
@@ -206,7 +206,9 @@ def test_a_damaged_plane_is_an_error_and_never_pixels(path, codec):
             bad = bytearray(good)
             bad[place] ^= 0x10
             file.write_bytes(bad)
-            with pytest.raises(StoreError, match=r"Plane t=1 c=0 z=2 of .* is damaged") as caught:
+            with pytest.raises(
+                StoreError, match=r"Plane p=0 t=1 c=0 z=2 of .* is damaged"
+            ) as caught:
                 store.read(index)
             assert not isinstance(caught.value, MissingPlaneError)
             assert file.name in str(caught.value)
@@ -233,7 +235,7 @@ def test_a_virtual_plane_is_there_only_once_its_levels_are(path):
     """Its levels cannot be written here, so the plane must not come to be."""
     with create_store(path, make_plan(height=600, width=600)) as store:
         chunk_file(path / "1", 0, 1, 0).mkdir()
-        with pytest.raises(StoreError, match="Cannot write plane t=0 c=1 z=0"):
+        with pytest.raises(StoreError, match="Cannot write plane p=0 t=0 c=1 z=0"):
             store.write_virtual(at(0, 1, 0), np.ones((600, 600), np.float32))
         assert not store.is_present(at(0, 1, 0))
 
@@ -242,7 +244,9 @@ def test_a_virtual_plane_is_there_only_once_its_levels_are(path):
 def test_a_prediction_that_is_not_finite_is_never_a_pixel(store, bad):
     values = np.ones((24, 32), np.float32)
     values[20, 3] = bad
-    with pytest.raises(StoreError, match=r"t=2 z=1: The prediction holds 1 values of 768 .*NaN"):
+    with pytest.raises(
+        StoreError, match=r"t=2 c=1 z=1: The prediction holds 1 values of 768 .*NaN"
+    ):
         store.write_virtual(at(2, 1, 1), values)
     assert not store.is_present(at(2, 1, 1))
 
@@ -288,7 +292,7 @@ def test_planes_that_lack_a_level_are_named(path):
     ("index", "image", "message"),
     [
         (at(4, 0, 0), np.zeros((24, 32), np.uint16), "no place for plane p=0 t=4"),
-        (at(0, 2, 0), np.zeros((24, 32), np.uint16), r"expected\s+p=0, t<4, c<2, z<3"),
+        (at(0, 2, 0), np.zeros((24, 32), np.uint16), r"expected\s+p<1, t<4, c<2, z<3"),
         (at(0, 0, -1), np.zeros((24, 32), np.uint16), "no place"),
         (at(0, 0, 0)._replace(p=1), np.zeros((24, 32), np.uint16), "no place for plane p=1"),
         (at(0, 0, 0), np.zeros((24, 31), np.uint16), r"shape \(24, 31\).*expected \(24, 32\)"),

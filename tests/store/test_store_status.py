@@ -204,14 +204,14 @@ def test_times_positions_and_latencies_go_into_the_store(full):
     assert sorted(group.array_keys()) == ["0"]
     own = group["livestain"]
     assert own.attrs["arrays"] == sorted(own.array_keys())
-    expected = np.full((4, 2, 3), np.nan)
-    expected[:3, 0, 1] = [0, 5.5, 11]
+    expected = np.full((1, 4, 2, 3), np.nan)
+    expected[0, :3, 0, 1] = [0, 5.5, 11]
     np.testing.assert_array_equal(own["camera_time_ms"][:], expected)
-    assert own["camera_time_ms"].metadata.dimension_names == ("t", "c", "z")
-    assert own["time_s"][0, 0, 1] == 100
-    assert own["latency_ms_total"][1, 1, 1] == 7.5
-    assert own["quality_out_of_distribution"][1, 1, 1] == 0.2
-    assert own["live"][1, 1, 1] == 1
+    assert own["camera_time_ms"].metadata.dimension_names == ("p", "t", "c", "z")
+    assert own["time_s"][0, 0, 0, 1] == 100
+    assert own["latency_ms_total"][0, 1, 1, 1] == 7.5
+    assert own["quality_out_of_distribution"][0, 1, 1, 1] == 0.2
+    assert own["live"][0, 1, 1, 1] == 1
     assert "z_um" not in own
 
 

@@ -11,7 +11,7 @@ from livestain.live.core_facts import connect_direct
 from livestain.live.placing import FramePlacer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import useq
     from numpy.typing import NDArray
@@ -76,8 +76,17 @@ class Acquisition:
         self._broken.set()
         self._stop_runner()
 
-    def run(self, sequence: useq.MDASequence) -> None:
+    def run(
+        self, sequence: useq.MDASequence, decided: Iterable[useq.MDAEvent] | None = None
+    ) -> None:
         """Run to the end.
+
+        Parameters
+        ----------
+        sequence : useq.MDASequence
+            What is run, or, where events are given, what a time point of them may have.
+        decided : iterator of useq.MDAEvent, optional
+            Events that are decided while the run goes on.
 
         Raises
         ------
@@ -98,7 +107,7 @@ class Acquisition:
             if not self.cancelled:
                 with burst_buffer(self._core, sequence):
                     self._running.set()
-                    self._core.mda.run(sequence)
+                    self._core.mda.run(sequence if decided is None else decided)
         finally:
             # Also after an error: it may be the burst under way that failed, short of frames.
             self._placer.end(stopped=self.stopping)

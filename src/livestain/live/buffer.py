@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import useq
     from pymmcore_plus import CMMCorePlus
@@ -28,7 +28,7 @@ _MB = 2**20
 
 
 @contextmanager
-def burst_buffer(core: CMMCorePlus, sequence: useq.MDASequence) -> Iterator[int]:
+def burst_buffer(core: CMMCorePlus, sequence: Iterable[useq.MDAEvent]) -> Iterator[int]:
     """Make the core's circular buffer hold the longest burst of a sequence, while the block runs.
 
     In a triggered burst the camera does not wait: when the buffer is full, the run ends with "Buffer
@@ -40,7 +40,7 @@ def burst_buffer(core: CMMCorePlus, sequence: useq.MDASequence) -> Iterator[int]
     ----------
     core : CMMCorePlus
         Configured as for the run.
-    sequence : useq.MDASequence
+    sequence : useq.MDASequence, or list of useq.MDAEvent
         What the runner will run.
 
     Yields
@@ -85,7 +85,7 @@ def free_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
-def _longest_burst(core: CMMCorePlus, sequence: useq.MDASequence) -> int:
+def _longest_burst(core: CMMCorePlus, sequence: Iterable[useq.MDAEvent]) -> int:
     """Return the number of planes in the longest burst that the core's engine would trigger."""
     engine = core.mda.engine
     split = getattr(engine, "event_iterator", None)

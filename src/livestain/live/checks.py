@@ -105,6 +105,11 @@ def check_recording(core: CMMCorePlus, plan: StorePlan) -> None:
             f"The recording {source.path} has no channel {strange[0]!r}; it has: "
             f"{', '.join(source.channels)}. Give the sequence channels that were recorded."
         )
+    if plan.n_p > 1:
+        raise SequenceError(
+            f"The sequence visits {plan.n_p} positions, and the recording {source.path} shows one. Leave one "
+            "stage position, or none."
+        )
     if plan.n_t > source.n_t or plan.n_z > source.n_z:
         raise SequenceError(
             f"The sequence has {plan.n_t} time points and {plan.n_z} z-planes, the recording "

@@ -20,6 +20,6 @@ def is_image(event: MDAEvent) -> bool:
 
 
 def index_of(event: MDAEvent) -> PlaneIndex:
-    """Return the place of an event's image in a store of one position."""
+    """Return the place of an event's image in a store."""
     index = event.index
-    return PlaneIndex(0, index.get("t", 0), index.get("c", 0), index.get("z", 0))
+    return PlaneIndex(index.get("p", 0), index.get("t", 0), index.get("c", 0), index.get("z", 0))

@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from livestain.bundle import bundles_for, check_fit, find_bundle
 from livestain.errors import BundleError, SequenceError
 from livestain.flat_field import FlatField
@@ -20,15 +22,17 @@ from livestain.live.checks import (
 from livestain.live.events import index_of, is_image
 from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import all_sources, first_source, output_of
-from livestain.live.virtual import SplitSequence, VirtualChannel, kind_of_channel
+from livestain.live.virtual import Place, SplitSequence, VirtualChannel, kind_of_channel
 from livestain.planes import PlaneIndex
 from livestain.store import (
     ChannelPlan,
     CorrectionPlan,
     PlannedBlock,
+    PositionPlan,
     StorePlan,
     VirtualPlan,
     WindowPlan,
+    blocks_of,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +48,9 @@ __all__ = ["RunPlan", "plan_run"]
 
 _MAGENTA = "FF00FF"
 
+_ROOM = 16
+"""Time points for which there is room at first where the end is open."""
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -58,13 +65,20 @@ class RunPlan:
     bundles : dict
         Bundle and output name by virtual channel's place in the store.
     lockstep : dict
-        For virtual channels in lockstep: the targets to wait for, by the source plane that comes last.
+        For virtual channels in lockstep: the targets to wait for, by the source plane that comes last; where
+        the end is open, of the first time point.
     """
 
     sequence: useq.MDASequence
     store: StorePlan
     bundles: dict[int, tuple[Bundle, str]]
     lockstep: dict[PlaneIndex, list[PlaneIndex]]
+
+    def awaited(self, source: PlaneIndex) -> list[PlaneIndex]:
+        """Return the predictions in lockstep that the acquisition waits for after a raw plane."""
+        if not self.store.open_end:
+            return self.lockstep.get(source, [])
+        return [target.at(t=source.t) for target in self.lockstep.get(source.at(t=0), ())]
 
 
 def plan_run(
@@ -74,6 +88,7 @@ def plan_run(
     models: Mapping[str, str] | None = None,
     pixel_size_um: float | None = None,
     codec: Codec = "blosc-lz4",
+    open_end: bool = False,
 ) -> RunPlan:
     """Plan a run.
 
@@ -89,6 +104,8 @@ def plan_run(
         Pixel size in micrometres; wins over the sequence's and the core's.
     codec : {"blosc-lz4", "blosc-zstd", "none"}
         How planes are compressed.
+    open_end : bool
+        Whether the sequence says only what a time point may have, and events are decided as the run goes on.
 
     Raises
     ------
@@ -102,10 +119,16 @@ def plan_run(
             f"A model is given for the virtual channel {unknown[0]!r}, which the sequence does not "
             f"have; it has: {', '.join(names) or 'none'}."
         )
+    if open_end and split.raw.time_plan is not None:
+        raise SequenceError(
+            "The sequence has a time_plan, and its events are decided while the run goes on. Leave the "
+            "time_plan out: the sequence then says which positions, channels and depths there may be."
+        )
     height, width, bits = camera_format(core)
     events = list(split.raw)
     raw_names = [c.config for c in split.raw.channels] or ["camera"]
     raw_planned = _planned_by_channel(events, raw_names)
+    positions = _positions(events)
     if not raw_planned:
         raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
     check_presets(core, split.raw)
@@ -115,8 +138,9 @@ def plan_run(
             "needs a name of its own. Rename one preset."
         )
     pixel = pixel_size_of(core, split, pixel_size_um)
-    n_t = 1 + max(t for planes in raw_planned.values() for t, _ in planes)
-    n_z = 1 + max(z for planes in raw_planned.values() for _, z in planes)
+    n_t = 1 + max(t for planes in raw_planned.values() for _, t, _ in planes)
+    n_z = 1 + max(z for planes in raw_planned.values() for _, _, z in planes)
+    shape = len(positions), n_t, n_z
     z_step = _z_step(split.raw)
 
     channels = [
@@ -126,7 +150,7 @@ def plan_run(
             color="FFFFFF"
             if kind_of_channel(name) in ("brightfield", "phase", "dic")
             else "00FF00",
-            planned=_blocks(raw_planned[c]),
+            planned=_blocks(raw_planned[c], shape),
             display=(0.0, float(2**bits - 1)),
         )
         for c, name in enumerate(raw_names)
@@ -150,7 +174,7 @@ def plan_run(
             kind=kind,
             pixel_size_um=pixel,
             # Of the source alone: another channel's stack is of no use to the model.
-            n_z=len({z for _, z in raw_planned[first_c]}),
+            n_z=len({z for _, _, z in raw_planned[first_c]}),
             z_step_um=z_step,
         )
         sources = all_sources(virtual, bundle, raw_names)
@@ -163,18 +187,23 @@ def plan_run(
                 f"{bundle.name} looks at several depths, {bundle.description.input.z_step_um:g} um apart, "
                 "and the sequence's planes are not evenly spaced. Give a z_plan with one step."
             )
+        if open_end and window.future:
+            raise SequenceError(
+                f"{bundle.name} needs {window.future} later time points to predict one, and nobody knows "
+                "whether they will come where events are decided while the run goes on. Choose another model."
+            )
         if virtual.settings.lag == "lockstep" and window.future:
             raise SequenceError(
                 f"{bundle.name} needs {window.future} later time points to predict one, so "
                 f"{virtual.name!r} cannot be in lockstep; use lag: backfill."
             )
-        targets: set[tuple[int, int]] = set()
-        for t, z in virtual.requested:
-            target = PlaneIndex(0, t, c, z)
+        targets: set[Place] = set()
+        for p, t, z in virtual.requested:
+            target = PlaneIndex(p, t, c, z)
             needed = [i for s in sources for i in window.sources(target, s, n_t=n_t, n_z=n_z)]
             # A prediction is planned where its sources are: a sparse source gives a sparse prediction.
             if t < n_t and z < n_z and all(i in order for i in needed):
-                targets.add((t, z))
+                targets.add((p, t, z))
                 if virtual.settings.lag == "lockstep":
                     lockstep[max(needed, key=order.__getitem__)].append(target)
         if not targets:
@@ -190,7 +219,7 @@ def plan_run(
                 name=virtual.name,
                 kind="virtual",
                 color=spec.color or _MAGENTA,
-                planned=_blocks(targets),
+                planned=_blocks(targets, shape),
                 display=tuple((v - spec.offset) / spec.scale for v in spec.display),
                 virtual=VirtualPlan(
                     source=raw_names[sources[0]],
@@ -208,7 +237,9 @@ def plan_run(
             )
         )
     plan = StorePlan(
-        n_t=n_t,
+        positions=positions,
+        n_t=_ROOM if open_end else n_t,
+        open_end=open_end,
         n_z=n_z,
         height=height,
         width=width,
@@ -222,44 +253,56 @@ def plan_run(
     return RunPlan(split.raw, plan, bundles, dict(lockstep))
 
 
-def _planned_by_channel(
-    events: Iterable[useq.MDAEvent], names: list[str]
-) -> dict[int, set[tuple[int, int]]]:
-    """Return the (t, z) of the images of each channel; each image needs a place of its own."""
-    planned: dict[int, set[tuple[int, int]]] = defaultdict(set)
+def _planned_by_channel(events: Iterable[useq.MDAEvent], names: list[str]) -> dict[int, set[Place]]:
+    """Return the (p, t, z) of the images of each channel; each image needs a place of its own."""
+    planned: dict[int, set[Place]] = defaultdict(set)
     for event in events:
         if not is_image(event):
             continue
-        c = event.index.get("c", 0)
-        if event.index.get("p") or event.index.get("g"):
-            raise SequenceError(
-                "The sequence visits several positions; a store holds one position. Run one sequence "
-                "for each position, each with its own --out."
-            )
+        p, t, c, z = index_of(event)
         if event.channel is not None and names[c : c + 1] != [event.channel.config]:
             raise SequenceError(
                 f"A position of the sequence has channels of its own ({event.channel.config}); give "
                 "all channels to the sequence itself."
             )
-        place = event.index.get("t", 0), event.index.get("z", 0)
-        if place in planned[c]:
+        if (p, t, z) in planned[c]:
             raise SequenceError(
-                f"The sequence takes two images of channel {names[c]!r} at t {place[0]}, z {place[1]}, "
+                f"The sequence takes two images of channel {names[c]!r} at p {p}, t {t}, z {z}, "
                 "and there is one place for it. Leave out the position's own time or grid plan."
             )
-        planned[c].add(place)
+        planned[c].add((p, t, z))
     return planned
 
 
-def _blocks(planes: set[tuple[int, int]]) -> tuple[PlannedBlock, ...]:
-    """Return planes as few rectangles: time points that share their depths go together."""
-    depths: dict[int, list[int]] = defaultdict(list)
-    for t, z in sorted(planes):
-        depths[t].append(z)
-    times: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for t, zs in depths.items():
-        times[tuple(zs)].append(t)
-    return tuple(PlannedBlock(t=tuple(ts), z=zs) for zs, ts in times.items())
+def _positions(events: Iterable[useq.MDAEvent]) -> tuple[PositionPlan, ...]:
+    """Return the fields of view, each where its first image is taken."""
+    found: dict[int, useq.MDAEvent] = {}
+    for event in events:
+        if is_image(event):
+            found.setdefault(index_of(event).p, event)
+    if not found:
+        return (PositionPlan(),)
+    several = max(found) > 0
+
+    def position(p: int) -> PositionPlan:
+        path, event = str(p) if several else "", found.get(p)
+        if event is None:
+            return PositionPlan(path=path)
+        return PositionPlan(
+            name=event.pos_name or "",
+            path=path,
+            x_um=event.x_pos,
+            y_um=event.y_pos,
+            z_um=event.z_pos,
+        )
+
+    return tuple(position(p) for p in range(max(found) + 1))
+
+
+def _blocks(planes: set[Place], shape: tuple[int, int, int]) -> tuple[PlannedBlock, ...]:
+    grid = np.zeros(shape, dtype=bool)
+    grid[tuple(np.array(sorted(planes)).T)] = True
+    return blocks_of(grid)
 
 
 def _bundle_of(

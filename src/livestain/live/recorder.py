@@ -187,14 +187,14 @@ def frame_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
     camera = meta.get("camera_metadata") or {}
     position = meta.get("position") or {}
     event = meta.get("mda_event")
-    # In a triggered sequence the stage is not asked; the plan's depth is what it was sent to.
-    planned_z = event.z_pos if event is not None else None
+    # Stages are not always asked; the plan's place is where they were sent to.
+    planned = {axis: getattr(event, f"{axis}_pos", None) for axis in "xyz"}
     facts: dict[str, Any] = {
         "camera_time_ms": meta.get("runner_time_ms"),
         "exposure_ms": meta.get("exposure_ms"),
-        "x_um": position.get("x"),
-        "y_um": position.get("y"),
-        "z_um": position.get("z", planned_z),
+        "x_um": position.get("x", planned["x"]),
+        "y_um": position.get("y", planned["y"]),
+        "z_um": position.get("z", planned["z"]),
         "image_number": camera.get("ImageNumber"),
     }
     # A simulated or replaying camera says what it showed; without it the truth could not be found again.

@@ -163,7 +163,7 @@ def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float
         planes = plan.store.planned(c)
         virtual = plan.store.channels[c].virtual
         whole = virtual is not None and virtual.window.z == "all"
-        predictions = int(planes.any(axis=1).sum() if whole else planes.sum())
+        predictions = int(planes.any(axis=2).sum() if whole else planes.sum())
         model_ms[name] = model["model_ms"]
         # Channels of several outputs of one model share its predictions.
         needed[name] = max(needed.get(name, 0.0), predictions * model["model_ms"] / 1e3)

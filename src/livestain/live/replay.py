@@ -78,6 +78,11 @@ class ReplaySource:
 
         self._store = open_store(self.path)
         plan = self._store.plan
+        if plan.n_p > 1:
+            raise DataError(
+                f"{self.path} has {plan.n_p} positions, and a replay shows one field; expected a store "
+                "of one position, or a folder of images."
+            )
         self.channels = tuple(c.name for c in plan.channels if c.kind == "raw")
         self.n_t, self.n_z = int(plan.n_t), int(plan.n_z)
         self.shape = (int(plan.height), int(plan.width))

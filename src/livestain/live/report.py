@@ -63,7 +63,10 @@ class RunReport:
     planes_filled_in_later : int
         Virtual planes stained after a newer time point had come; not in `latency_ms`.
     latency_ms : Latency
-        See there.
+        From frameReady until the virtual plane can be read by another process, of planes stained while they
+        were news.
+    answer_ms : Latency
+        Of runs whose events are decided as they go on: from a frame to the decision on the next event.
     worker_deaths : int
         How often the worker died or was killed for hanging.
     interrupted : bool
@@ -72,6 +75,8 @@ class RunReport:
         Wall time from the first hardware move to the end of staining.
     models : list of dict
         Virtual channel, bundle, device and backend.
+    memory_peak_mib : dict of str to float
+        Most resident memory, MiB: of `acquisition`, which is this process, and of its `workers` together.
     notes : list of str
         What went wrong without ending the run.
     """
@@ -85,10 +90,12 @@ class RunReport:
     planes_uncertain: int
     planes_filled_in_later: int
     latency_ms: Latency
+    answer_ms: Latency
     worker_deaths: int
     interrupted: bool
     seconds: float
     models: list[dict[str, Any]] = field(default_factory=list)
+    memory_peak_mib: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:

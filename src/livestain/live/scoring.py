@@ -94,7 +94,7 @@ def score_store(
         there = store.present(c)
         score = ChannelScore()
         for index in store.plan.planned_indices(c):
-            if not there[index.t, index.z]:
+            if not there[index.p, index.t, index.z]:
                 continue
             true = truth(channel.name, index)
             if true is None:
@@ -112,7 +112,7 @@ def score_store(
 def frames_of(core: CMMCorePlus) -> Callable[[PlaneIndex], Hashable]:
     """Return what says the frame of a run's plane, for `score_store`.
 
-    The time point, since all z of one time point show the same cells; where the camera shows image
+    Position and time point, since all z of one time point show the same cells; where the camera shows image
     files, the frame in the file's name, since crops of one frame do so too.
     """
     source = getattr(core, "source", None)
@@ -122,11 +122,11 @@ def frames_of(core: CMMCorePlus) -> Callable[[PlaneIndex], Hashable]:
 
     def of_file(index: PlaneIndex) -> Hashable:
         file = source.file(channel, index.t)
-        # A store is one place for all time points.
-        return index.t if file == source.path else frame_of_file(file.stem)
+        # A store is one file for all time points.
+        return _time_point(index) if file == source.path else frame_of_file(file.stem)
 
     return of_file
 
 
 def _time_point(index: PlaneIndex) -> Hashable:
-    return index.t
+    return index.p, index.t

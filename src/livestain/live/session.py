@@ -18,6 +18,8 @@ from livestain.errors import StoreError
 from livestain.live.acquisition import Acquisition
 from livestain.live.checks import check_idle, check_recording_stays, check_room
 from livestain.live.core_facts import provenance
+from livestain.live.deciding import DecidedEvents
+from livestain.live.memory import MemoryWatch
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport
@@ -26,10 +28,18 @@ from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
 from livestain.stain.stained import Latency, Stained
-from livestain.store import Journal, check_place, create_store, finalise, journal_path, store_status
+from livestain.store import (
+    Journal,
+    check_place,
+    create_store,
+    finalise,
+    journal_path,
+    settle,
+    store_status,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import useq
     from numpy.typing import NDArray
@@ -66,6 +76,10 @@ class Session:
         What to acquire; channels of the group "Virtual" are predicted.
     out : path
         The store to write, ``RUN.ome.zarr``; the journal lies beside it.
+    events : callable, optional
+        Called as ``events(session)``, gives an iterable of events, each decided when the one before is done:
+        a run that answers what it sees. See `livestain.live.deciding.DecidedEvents`. The sequence then has no
+        time plan and says which positions, channels and depths there may be.
     models : mapping, optional
         Bundle name or folder by virtual channel; wins over the sequence's settings.
     pixel_size_um : float, optional
@@ -104,6 +118,8 @@ class Session:
         sequence: useq.MDASequence,
         out: Path | str,
         *,
+        events: Callable[[Session], Iterable[useq.MDAEvent | Sequence[useq.MDAEvent]]]
+        | None = None,
         models: Mapping[str, str] | None = None,
         pixel_size_um: float | None = None,
         device: str = "auto",
@@ -118,6 +134,7 @@ class Session:
         self.core = core
         self.sequence = sequence
         self.out = Path(out).absolute()  # a program may change its folder while it runs
+        self._events = events
         self._models = models
         self._pixel_size_um = pixel_size_um
         self._device = device
@@ -134,6 +151,7 @@ class Session:
         self._aborted = threading.Event()
         self._errors: list[BaseException] = []
         self._ledger = Ledger()
+        self._memory = MemoryWatch()
         self._acquisition = Acquisition(
             core,
             on_frame=lambda *frame: self._on_frame(*frame),
@@ -142,6 +160,8 @@ class Session:
         )
         self._report: RunReport | None = None
         self._shown: set[int] = set()
+        self._decided: DecidedEvents | None = None
+        self._answers_ms: list[float] = []
         self._host: WorkerHost
         self._journal: Journal
         self._recorder: Recorder
@@ -235,6 +255,7 @@ class Session:
                 models=self._models,
                 pixel_size_um=self._pixel_size_um,
                 codec=self._codec,
+                open_end=self._events is not None,
             )
             for c, channel in enumerate(self._plan.store.channels):
                 self._planned[channel.kind] += len(self._plan.store.planned_indices(c))
@@ -271,6 +292,24 @@ class Session:
         if self.plan.store.channels[index.c].kind == "virtual":
             return self.store.read_decoded(index)
         return self.store.read(index)
+
+    def wait_for(
+        self, index: PlaneIndex, timeout: float | None = None
+    ) -> NDArray[np.uint16] | NDArray[np.float32]:
+        """Wait until a plane is there and return it, as `read` does: for runs that answer what they see.
+
+        Not from a slot of this session's signals, which would hold up what it waits for.
+
+        Raises
+        ------
+        MissingPlaneError
+            If it will not come: it was lost or given up, or the run is being stopped.
+        TimeoutError
+            If it is not there after `timeout` seconds.
+        """
+        if not self._ledger.wait_settled(index, self._is_hopeless, timeout):
+            raise TimeoutError(f"The plane {index.words} is not there after {timeout} s.")
+        return self.read(index)
 
     # ------------------------------------------------------------------ before hardware moves
 
@@ -340,6 +379,7 @@ class Session:
                 {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
             ]
             stack.pop_all()
+        self._memory.begin(journal)
 
     # ------------------------------------------------------------------ while it runs
 
@@ -369,7 +409,17 @@ class Session:
 
     def _acquire(self) -> None:
         try:
-            self._acquisition.run(self.plan.sequence)
+            events: useq.MDASequence | Iterator[useq.MDAEvent] = self.plan.sequence
+            if self._events is not None:
+                self._decided = DecidedEvents(
+                    self.core,
+                    self.plan.sequence,
+                    self._events(self),
+                    make_room=self.store.grow,
+                    is_stopping=lambda: self._acquisition.stopping,
+                )
+                events = iter(self._decided)
+            self._acquisition.run(self.plan.sequence, events)
         except Exception as error:
             self._fail(error)
 
@@ -381,19 +431,31 @@ class Session:
         ready_ns = time.perf_counter_ns()
         try:
             index, facts = self._acquisition.place(event, meta)
+            if self._decided is not None:
+                facts |= self._answered(ready_ns)
             self._recorder.record(index, image, meta, ready_ns, **facts)
-            for target in self.plan.lockstep.get(index, ()):
+            for target in self.plan.awaited(index):
                 self._ledger.wait_settled(target, self._is_hopeless)
         except BaseException as error:
             self._fail(error)
 
+    def _answered(self, ready_ns: int) -> dict[str, float]:
+        """Return how long after the frame before it this one's event was decided."""
+        assert self._decided is not None  # noqa: S101 - asked for no other run
+        self._decided.note_frame(ready_ns)
+        answer_ms = self._decided.pop_answer_ms()
+        if answer_ms is None:
+            return {}
+        self._answers_ms.append(answer_ms)
+        return {"answer_ms": answer_ms}
+
     def _is_hopeless(self) -> bool:
-        """Whether in lockstep no prediction is worth waiting for any more."""
+        """Whether no prediction is worth waiting for any more."""
         return self._acquisition.stopping or self._host.error is not None
 
     def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
-        self._ledger.acquired += 1
+        self._ledger.arrive(index)
         self._host.announce(index, ready_ns, committed_ns)
         if index.c not in self._shown:
             self._shown.add(index.c)
@@ -413,6 +475,8 @@ class Session:
 
     def _on_worker(self, kind: str, message: dict[str, Any]) -> None:
         """Take what the worker reports; on the host's thread."""
+        if kind == "ready":
+            self._memory.add(message["pid"])
         stained = self._ledger.take(kind, message)
         if stained is not None:
             self._emit(self.plane_stained.emit, stained)
@@ -439,7 +503,8 @@ class Session:
         self._ledger.missing(
             "the run was stopped before it"
             if self._acquisition.stopping
-            else "the camera gave no image for it"
+            else "the camera gave no image for it",
+            None if self._decided is None else self._decided.taken,
         )
         if not self._leave_owed:
             self._host.finish(cancelled=self._aborted)
@@ -447,7 +512,12 @@ class Session:
             self._errors.append(self._host.error)
         seconds = time.perf_counter() - began
         self._host.close(at_once=self._aborted.is_set())
+        if self.store.plan.open_end:
+            settle(self.store)
         self._ledger.unreported()
+        self._memory.close()
+        if self._memory.error is not None:
+            self._ledger.notes.append(f"memory was not watched to the end: {self._memory.error}")
         self._journal.append("finished", interrupted=self.cancelled, failed=bool(self._errors))
         finalise(self.out)
         status, ledger = store_status(self.out), self._ledger
@@ -461,10 +531,12 @@ class Session:
             planes_uncertain=len(ledger.uncertain),
             planes_filled_in_later=len(ledger.stained) - len(ledger.latencies_ms),
             latency_ms=Latency.of(ledger.latencies_ms),
+            answer_ms=Latency.of(self._answers_ms),
             worker_deaths=self._host.deaths,
             interrupted=self.cancelled,
             seconds=round(seconds, 3),
             models=self._ready_models,
+            memory_peak_mib=self._memory.peak_mib,
             notes=ledger.notes,
         )
 
@@ -473,6 +545,7 @@ class Session:
         for close in (
             self._recorder.close,
             self._host.close,
+            self._memory.close,
             self._journal.close,
             self.store.close,
         ):

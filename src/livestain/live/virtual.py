@@ -12,6 +12,7 @@ import useq
 from pydantic import BaseModel, Field, ValidationError
 
 from livestain.errors import SequenceError
+from livestain.live.events import index_of
 from livestain.settings import Settings, describe_validation_error, read_yaml
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = [
     "ChannelSettings",
     "Kind",
     "LivestainSettings",
+    "Place",
     "SplitSequence",
     "VirtualChannel",
     "kind_of_channel",
@@ -36,6 +38,9 @@ VIRTUAL_GROUP = "Virtual"
 
 VIRTUAL_SUFFIX = " (virtual)"
 """What presets of virtual channels end in where they stand among the real ones (`livestain.install`)."""
+
+Place = tuple[int, int, int]
+"""Position, time point, depth: where an image of a channel belongs."""
 
 Kind = Literal["brightfield", "phase", "dic", "fluorescence"]
 
@@ -104,13 +109,13 @@ class VirtualChannel:
         The preset's name in the group "Virtual".
     settings : ChannelSettings
         From the sequence's metadata.
-    requested : frozenset of (t, z)
+    requested : frozenset of (p, t, z)
         The planes that `acquire_every` and `do_stack` choose.
     """
 
     name: str
     settings: ChannelSettings
-    requested: frozenset[tuple[int, int]]
+    requested: frozenset[Place]
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
     Raises
     ------
     SequenceError
-        If the sequence asks for what cannot be: several positions, an unknown length, a virtual
+        If the sequence asks for what cannot be: a grid, an unknown length, a virtual
         channel with a z-offset or without any raw channel.
     SettingsError
         If ``metadata.livestain`` does not fit its schema.
@@ -243,10 +248,11 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
             f"The sequence has the virtual channel {names[0]!r} but no channel that it could be "
             "predicted from. Add its source, for example {config: Brightfield}, to the channels."
         )
-    requested: dict[str, set[tuple[int, int]]] = {name: set() for name in names}
+    requested: dict[str, set[Place]] = {name: set() for name in names}
     for event in sequence if names else ():
         if event.channel is not None and event.channel.group == VIRTUAL_GROUP:
-            requested[event.channel.config].add((event.index.get("t", 0), event.index.get("z", 0)))
+            p, t, _, z = index_of(event)
+            requested[event.channel.config].add((p, t, z))
     for channel in sequence.channels:
         if channel.group == VIRTUAL_GROUP and channel.z_offset:
             raise SequenceError(
@@ -306,9 +312,9 @@ def _check_axes(sequence: useq.MDASequence) -> None:
                 "The time plan has no end that can be counted (interval 0, or no duration), so its "
                 "number of time points is not known beforehand. Give loops, or an interval above 0."
             )
-    sizes: dict[str, Any] = {str(k): v for k, v in sequence.sizes.items()}
-    if len(sequence.stage_positions) > 1 or sequence.grid_plan is not None or sizes.get("g", 0) > 1:
+    parts = (sequence, *(p.sequence for p in sequence.stage_positions if p.sequence))
+    if any(part.grid_plan is not None for part in parts):
         raise SequenceError(
-            "The sequence visits several positions; a store holds one position. Run one sequence "
-            "for each position, each with its own --out."
+            "The sequence has a grid_plan; livestain stores fields of view by position. Give its fields as "
+            "stage_positions, each with x and y."
         )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from bisect import bisect_left
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from livestain.planes import PlaneIndex
 from livestain.stain.share import Share
+from livestain.store.plan import places_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
+    from livestain.planes import PlaneIndex
     from livestain.store import Store, StorePlan
 
 __all__ = ["Backlog", "Stamp", "Task"]
@@ -56,15 +59,36 @@ class _Channel:
     whole_stack: bool
     live_only: bool
     planned: frozenset[PlaneIndex]
+    open_end: bool = False  # `planned` then holds, at t 0, what a time point may have
     closed: set[PlaneIndex] = field(default_factory=set)  # present, or given up
     queued: set[PlaneIndex] = field(default_factory=set)  # owed
     waiting: set[PlaneIndex] = field(default_factory=set)  # of these, neither taken nor failed
-    heap: list[tuple[int, int, PlaneIndex]] = field(default_factory=list)
-    newest_t: int = -1
+    heap: list[tuple[int, int, int, PlaneIndex]] = field(default_factory=list)
+    visits: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """By position: its time points, ascending, each with the rank of its visit."""
+
+    def is_planned(self, target: PlaneIndex) -> bool:
+        return (target.at(t=0) if self.open_end else target) in self.planned
+
+    def newest_t(self, p: int) -> int:
+        visits = self.visits.get(p)
+        return visits[-1][0] if visits else -1
+
+    def rank(self, target: PlaneIndex, following: Iterator[int]) -> int:
+        """Return how new a plane is: a later visit has a higher number.
+
+        Time alone would not do where positions are visited one after the other. A time point that is found
+        after a newer one of its position, since the message of it was lost, is no news.
+        """
+        visits = self.visits.setdefault(target.p, [])
+        at = bisect_left(visits, target.t, key=itemgetter(0))
+        if at == len(visits):
+            visits.append((target.t, next(following)))
+        return visits[at][1]
 
 
 class Backlog:
-    """The owed planes of a store's virtual channels, newest time point first.
+    """The owed planes of a store's virtual channels, newest first: the last visit of a position.
 
     Work owed = virtual planes that are planned, whose source planes are there, that are not there yet
     and that nothing has given up. The backlog holds indices only; the store holds the pixels.
@@ -94,6 +118,7 @@ class Backlog:
         self._here: set[PlaneIndex] = set()
         self._stamps: dict[PlaneIndex, Stamp] = {}
         self._order = itertools.count()
+        self._visits = itertools.count()
         self._skipped: list[PlaneIndex] = []
         given_up = set(excluded)
         self._channels: list[_Channel] = []
@@ -107,7 +132,8 @@ class Backlog:
                     whole_stack=channel.virtual.window.z == "all",
                     live_only=live and channel.virtual.lag == "live-only",
                     planned=planned,
-                    closed=given_up & planned,
+                    open_end=plan.open_end,
+                    closed={i for i in given_up if i.c == c},
                 )
             )
 
@@ -127,14 +153,12 @@ class Backlog:
         """Find in the store what is there, and so what is owed: at the start and after lost messages."""
         sources: set[int] = set()
         for channel in self._channels:
-            there = store.present(channel.c)
-            channel.closed.update(i for i in channel.planned if there[i.t, i.z])
+            channel.closed.update(places_of(store.present(channel.c), channel.c))
             virtual = store.plan.channels[channel.c].virtual
             sources.update(map(store.plan.c_of, virtual.sources if virtual is not None else ()))
         for c in sources:
-            there = store.present(c)
-            for t, z in zip(*there.nonzero(), strict=True):
-                self.arrived(PlaneIndex(0, int(t), c, int(z)))
+            for index in places_of(store.present(c), c):
+                self.arrived(index)
 
     def arrived(self, source: PlaneIndex, stamp: Stamp | None = None) -> None:
         """Note that a source plane is in the store; planes whose window is now whole become owed."""
@@ -147,7 +171,7 @@ class Backlog:
             channel = self._by_c[target.c]
             if not self._share.has(target, whole_stack=channel.whole_stack):
                 continue
-            if target not in channel.planned or target in channel.closed:
+            if target in channel.closed or not channel.is_planned(target):
                 continue
             if target not in channel.queued and self._here.issuperset(
                 self._plan.sources_of(target)
@@ -157,19 +181,16 @@ class Backlog:
     def _queue(self, channel: _Channel, target: PlaneIndex) -> None:
         channel.queued.add(target)
         self._wait(channel, target)
-        if target.t > channel.newest_t:
-            channel.newest_t = target.t
-            if channel.live_only:
-                self._drop_older(channel)
-        elif channel.live_only and target.t < channel.newest_t:
+        if channel.live_only:
             self._drop_older(channel)
 
     def _wait(self, channel: _Channel, target: PlaneIndex) -> None:
         channel.waiting.add(target)
-        heapq.heappush(channel.heap, (-target.t, next(self._order), target))
+        rank = channel.rank(target, self._visits)
+        heapq.heappush(channel.heap, (-rank, -target.t, next(self._order), target))
 
     def _drop_older(self, channel: _Channel) -> None:
-        for target in [i for i in channel.waiting if i.t < channel.newest_t]:
+        for target in [i for i in channel.waiting if i.t < channel.newest_t(i.p)]:
             self.close(target)
             self._skipped.append(target)
 
@@ -181,7 +202,7 @@ class Backlog:
         self._channels.remove(channel)  # to the end of the line: channels take turns
         self._channels.append(channel)
         # Planes that were closed, or taken out of their turn, are still in the heap.
-        while (target := heapq.heappop(channel.heap)[2]) not in channel.waiting:
+        while (target := heapq.heappop(channel.heap)[3]) not in channel.waiting:
             pass
         channel.waiting.remove(target)
         sources = self._plan.sources_of(target)
@@ -191,7 +212,7 @@ class Backlog:
             target=target,
             sources=sources,
             stamp=max(stamps, key=lambda s: s.committed_ns) if whole else None,
-            live=whole and target.t == channel.newest_t,
+            live=whole and target.t == channel.newest_t(target.p),
         )
 
     def take_beside(self, task: Task) -> list[Task]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from livestain.planes import PlaneIndex
 from livestain.stain.stained import Stained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from livestain.store import Journal, Store
 
@@ -79,6 +80,11 @@ class Ledger:
                 self._journal.append("worker", pid=message["pid"], models=message["models"])
         return None
 
+    def arrive(self, index: PlaneIndex) -> None:
+        """Note that a raw plane is in the store."""
+        self.acquired += 1
+        self._settle(index)
+
     def _settle(self, index: PlaneIndex) -> None:
         with self._news:
             self._settled.add(index)
@@ -89,11 +95,23 @@ class Ledger:
         with self._news:
             self._news.notify_all()
 
-    def wait_settled(self, target: PlaneIndex, hopeless: Callable[[], bool]) -> None:
-        """Wait until a virtual plane is done or given up, or `hopeless` says that it cannot come."""
+    def wait_settled(
+        self, index: PlaneIndex, hopeless: Callable[[], bool], timeout: float | None = None
+    ) -> bool:
+        """Wait until a plane is there or given up, or `hopeless` says that it cannot come.
+
+        Returns
+        -------
+        bool
+            False if none of it was so after `timeout` seconds.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         with self._news:
-            while target not in self._settled and not hopeless():
+            while index not in self._settled and not hopeless():
+                if deadline is not None and time.monotonic() > deadline:
+                    return False
                 self._news.wait(_WAKE_S)
+        return True
 
     def lose(self, index: PlaneIndex, why: str) -> None:
         """Write down that a raw plane will not come, and what can therefore not be predicted."""
@@ -101,13 +119,20 @@ class Ledger:
         assert self._journal is not None  # noqa: S101
         plan = self._store.plan
         self._lost.add(index)
+        self._settle(index)
         self._journal.append("missing", index=index, why=why)
         source = plan.channels[index.c].name
         for target in plan.targets_of(index):
-            if plan.planned(target.c)[target.t, target.z] and target not in self._settled:
+            if self._is_planned(target) and target not in self._settled:
                 why = f"a source plane never came: {source} t {index.t} z {index.z}"
                 self._journal.append("impossible", index=target, why=why)
                 self._settle(target)
+
+    def _is_planned(self, target: PlaneIndex) -> bool:
+        assert self._store is not None  # noqa: S101 - as in `lose`
+        plan = self._store.plan
+        t = 0 if plan.open_end else target.t  # there, the first time point stands for all
+        return target.t < plan.n_t and bool(plan.planned(target.c)[target.p, t, target.z])
 
     def doubt(self, index: PlaneIndex, why: str) -> None:
         """Write down that a raw plane may be another's."""
@@ -115,17 +140,26 @@ class Ledger:
         self.uncertain.add(index)
         self._journal.append("uncertain", index=index, why=why)
 
-    def missing(self, why: str) -> None:
-        """Write down which raw planes never came that nobody has told as lost."""
+    def missing(self, why: str, asked: Iterable[PlaneIndex] | None = None) -> None:
+        """Write down which raw planes never came that nobody has told as lost.
+
+        Parameters
+        ----------
+        why : str
+        asked : iterable of PlaneIndex, optional
+            The planes that were asked for, where the plan does not know them since its end is open.
+        """
         assert self._store is not None  # noqa: S101 - asked at the end of a run
         assert self._journal is not None  # noqa: S101
         plan = self._store.plan
-        for c, channel in enumerate(plan.channels):
-            if channel.kind == "raw":
-                there = self._store.present(c)
-                for index in plan.planned_indices(c):
-                    if not there[index.t, index.z] and index not in self._lost:
-                        self._journal.append("missing", index=index, why=why)
+        if asked is None:
+            raw = [c for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
+            asked = (index for c in raw for index in plan.planned_indices(c))
+        there = self._store.present_grid()
+        for index in asked:
+            p, t, c, z = index
+            if not there[p, t, c, z] and index not in self._lost:
+                self._journal.append("missing", index=index, why=why)
 
     def unreported(self) -> None:
         """Write down planes whose worker died, or left, between writing them and saying so."""
@@ -137,6 +171,6 @@ class Ledger:
             if channel.kind == "virtual":
                 there = self._store.present(c)
                 for index in plan.planned_indices(c):
-                    if there[index.t, index.z] and index not in self.stained:
+                    if there[index.p, index.t, index.z] and index not in self.stained:
                         self.stained.add(index)
                         self._journal.append("stained", index=index, live=False, why=why)

@@ -42,10 +42,7 @@ class Stained:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Milliseconds from frameReady until the virtual plane can be read by another process.
-
-    Of planes stained while they were news; planes filled in later are counted, not timed.
-    """
+    """Median and 95th percentile of some milliseconds; None of nothing."""
 
     p50: float | None
     p95: float | None

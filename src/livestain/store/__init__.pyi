@@ -1,4 +1,4 @@
-from .closing import finalise
+from .closing import finalise, settle
 from .create import check_place, create_store
 from .encoding import decode, encode
 from .future import WriteFuture
@@ -7,9 +7,12 @@ from .plan import (
     ChannelPlan,
     CorrectionPlan,
     PlannedBlock,
+    PositionPlan,
     StorePlan,
     VirtualPlan,
     WindowPlan,
+    blocks_of,
+    places_of,
 )
 from .pyramid import halve, level_shapes
 from .status import PlaneCounts, StoreStatus, last_words, store_status
@@ -21,12 +24,14 @@ __all__ = [
     "Journal",
     "PlaneCounts",
     "PlannedBlock",
+    "PositionPlan",
     "Store",
     "StorePlan",
     "StoreStatus",
     "VirtualPlan",
     "WindowPlan",
     "WriteFuture",
+    "blocks_of",
     "check_place",
     "create_store",
     "decode",
@@ -37,6 +42,8 @@ __all__ = [
     "last_words",
     "level_shapes",
     "open_store",
+    "places_of",
     "read_journal",
+    "settle",
     "store_status",
 ]

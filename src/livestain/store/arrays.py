@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from livestain.store.plan import Codec
 
-__all__ = ["Layout", "Mode", "chunk_file", "open_array", "present_chunks"]
+__all__ = ["Layout", "Mode", "chunk_file", "open_array", "present_chunks", "resize_array"]
 
 Mode = Literal["r", "r+"]
 
@@ -131,6 +131,26 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
         raise StoreError(
             f"Cannot {'create' if create else 'open'} the array {path}: {error}. Expected an array "
             "written by livestain, on a disk that can be read."
+        ) from error
+
+
+def resize_array(path: Path, n_t: int) -> None:
+    """Give an array of planes another number of time points; planes beyond them stay on the disk.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened or written.
+    """
+    array = open_array(path, mode="r+")
+    try:
+        array.resize(
+            exclusive_max=[n_t, None, None, None, None], resize_metadata_only=True
+        ).result()
+    except (ValueError, OSError) as error:
+        raise StoreError(
+            f"Cannot give the array {path} room for {n_t} time points: {error}. "
+            "Expected a folder that can be written to, on a disk with space."
         ) from error
 
 

@@ -11,28 +11,50 @@ import numpy as np
 
 from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
+from livestain.store.asked import planes_asked_for
 from livestain.store.journal import journal_path, read_journal
+from livestain.store.status import last_words
 from livestain.store.store import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["finalise"]
+    from livestain.store.store import Store
+
+__all__ = ["finalise", "settle"]
 
 _GROUP = "livestain"
 
 _NOTE = (
-    "Per plane, from the journal of the run: axes t, c, z of array 0; NaN where nothing is known. "
-    "time_s: seconds since 1970 (UTC) at which the line was written; camera_time_ms, exposure_ms, "
+    "Per plane, from the journal of the run: position, then axes t, c, z of array 0; NaN where nothing is "
+    "known. time_s: seconds since 1970 (UTC) at which the line was written; camera_time_ms, exposure_ms, "
     "latency_ms*: milliseconds; x_um, y_um, z_um: position of the stages in micrometres."
 )
+
+
+def settle(store: Store) -> None:
+    """Give a store of an open end its end, once nothing more will come: what was asked for is its plan.
+
+    Parameters
+    ----------
+    store : Store
+        Open for writing, its journal beside it.
+
+    Raises
+    ------
+    StoreError
+        If its end is not open, or it cannot be written.
+    """
+    journal = journal_path(store.path)
+    told = last_words(read_journal(journal) if journal.exists() else []).missing
+    store.settle(planes_asked_for(store.plan, store.present_grid(), told))
 
 
 def finalise(path: Path | str) -> None:
     """Write times, stage positions, latencies and quality into the store's group `livestain`.
 
-    Each number that the journal has for planes becomes an array of float64 (t, c, z), NaN where
+    Each number that the journal has for planes becomes an array of float64 (p, t, c, z), NaN where
     there is none; nested names are joined by "_" (latency_ms_total). Doing it again replaces them.
 
     Parameters
@@ -47,16 +69,15 @@ def finalise(path: Path | str) -> None:
     """
     with open_store(path, mode="r+") as store:
         root, plan = store.path, store.plan
-    shape = (plan.n_t, len(plan.channels), plan.n_z)
+    shape = (plan.n_p, plan.n_t, len(plan.channels), plan.n_z)
     columns: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     for line in read_journal(journal_path(root)):
         place = line.get("index")
         if line.get("kind") not in ("plane", "stained") or not isinstance(place, list):
             continue
-        _, t, c, z = place
         for name, value in _numbers(line):
             column = columns.setdefault(name, np.full(shape, np.nan))
-            column[t, c, z] = value
+            column[tuple(place)] = value
 
     group = root / _GROUP
     try:
@@ -67,7 +88,7 @@ def finalise(path: Path | str) -> None:
                 chunk_shape=shape,
                 dtype="float64",
                 fill_value="NaN",
-                dimension_names=("t", "c", "z"),
+                dimension_names=("p", "t", "c", "z"),
                 codec="blosc-zstd",
             )
             array = open_array(group / name, mode="r+", create=layout)

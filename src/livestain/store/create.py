@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
-from livestain.store.group import read_group, refuse_reserved
+from livestain.store.group import FORMAT, read_group, refuse_reserved
 from livestain.store.journal import journal_path
-from livestain.store.layout import AXES, ome_image, own_attributes
+from livestain.store.layout import AXES, ome_image, ome_xml, own_attributes, position_name
 from livestain.store.pyramid import level_shapes
 from livestain.store.store import Store, open_store
 
@@ -119,7 +120,8 @@ def _remove(path: Path) -> None:
 
 
 def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any]) -> None:
-    from yaozarrs.write.v05 import prepare_image
+    """Write the groups and empty arrays of one image, or of several in the layout of bioformats2raw."""
+    from yaozarrs.write.v05 import Bf2RawBuilder, prepare_image
 
     def create_array(path: Path, *, shape: Sequence[int], **_: Any) -> Any:
         # yaozarrs has words of its own for chunks and compression; ours are settled by the plan.
@@ -135,11 +137,24 @@ def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any
 
     # Its protocol for writers wants every argument by name; ours looks at the two that matter.
     writer: Any = create_array
-    shapes = level_shapes(plan.height, plan.width)
-    prepare_image(
-        building,
-        ome_image(plan, name.removesuffix(".zarr").removesuffix(".ome")),
-        [((plan.n_t, len(plan.channels), plan.n_z, y, x), "uint16") for y, x in shapes],
-        extra_attributes={"livestain": {**own_attributes(plan), **attributes}},
-        writer=writer,
+    levels: list[Any] = [
+        ((plan.n_t, len(plan.channels), plan.n_z, y, x), "uint16")
+        for y, x in level_shapes(plan.height, plan.width)
+    ]
+    name = name.removesuffix(".zarr").removesuffix(".ome")
+    own = {"livestain": {**own_attributes(plan), **attributes}}
+    if not plan.positions[0].path:
+        prepare_image(building, ome_image(plan, name), levels, extra_attributes=own, writer=writer)
+        return
+    builder = Bf2RawBuilder(
+        building, ome_xml=ome_xml(plan, name), extra_attributes=own, writer=writer
     )
+    for p, position in enumerate(plan.positions):
+        builder.add_series(position.path, ome_image(plan, position_name(plan, p)), levels)
+    builder.prepare()
+    for p, position in enumerate(plan.positions):
+        file = building / position.path / "zarr.json"
+        group = json.loads(file.read_text(encoding="utf-8"))
+        # What an image says of itself when somebody opens, or copies, it alone.
+        group["attributes"]["livestain"] = {"format": FORMAT, "p": p, **position.model_dump()}
+        file.write_text(json.dumps(group), encoding="utf-8")

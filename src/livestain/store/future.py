@@ -73,7 +73,7 @@ class WriteFuture:
         if cause is None:
             return None
         error = StoreError(
-            f"Cannot write plane t={self.index.t} c={self.index.c} z={self.index.z} of "
+            f"Cannot write plane {self.index.words} of "
             f"{self._path}: {cause}. Is the disk full, or no longer there? What is written stays; "
             "make space before the next run."
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections import defaultdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
@@ -21,9 +23,12 @@ __all__ = [
     "CorrectionPlan",
     "LagPolicy",
     "PlannedBlock",
+    "PositionPlan",
     "StorePlan",
     "VirtualPlan",
     "WindowPlan",
+    "blocks_of",
+    "places_of",
 ]
 
 Codec = Literal["blosc-lz4", "blosc-zstd", "none"]
@@ -101,12 +106,29 @@ class VirtualPlan(Settings):
 
 
 class PlannedBlock(Settings):
-    """Planes that are planned: every z of `z` at every time point of `t`."""
+    """Planes that are planned: every z of `z` at every time point of `t` at every position of `p`."""
 
+    p: _Places = (0,)
+    """Positions, counted from 0."""
     t: _Places
     """Time points, counted from 0."""
     z: _Places
     """Planes of the stack, counted from 0."""
+
+
+class PositionPlan(Settings):
+    """One field of view: an OME-Zarr image of its own, where there are several."""
+
+    name: str = ""
+    """Its name in the sequence; "" = none."""
+    path: str = Field(default="", pattern=r"^([A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*)?$")
+    """Folder of its image inside the store; "" = the store is the image."""
+    x_um: float | None = Field(default=None, allow_inf_nan=False)
+    """Where the sequence sends the stage, micrometres; None = it is not moved."""
+    y_um: float | None = Field(default=None, allow_inf_nan=False)
+    """The same in y."""
+    z_um: float | None = Field(default=None, allow_inf_nan=False)
+    """The same of the focus, at the first plane of the stack."""
 
 
 class ChannelPlan(Settings):
@@ -141,10 +163,16 @@ class ChannelPlan(Settings):
 
 
 class StorePlan(Settings):
-    """Everything that is settled before the first plane: it never changes while the run goes on."""
+    """Everything that is settled before the first plane; only an open end grows while the run goes on."""
 
+    positions: tuple[PositionPlan, ...] = Field(default=(PositionPlan(),), min_length=1)
+    """The fields of view, in the sequence's order."""
     n_t: int = Field(ge=1)
-    """Number of time points."""
+    """Number of time points; where the end is open, for how many there is room now."""
+    open_end: bool = False
+    """Whether events are decided while the run goes on, so that nobody knows yet how many time points there
+    will be, and which planes of them. Blocks then hold, at t 0, what a time point may have. The run's end
+    settles it (`Store.settle`)."""
     n_z: int = Field(ge=1)
     """Number of planes in the deepest stack."""
     height: int = Field(ge=1)
@@ -180,13 +208,33 @@ class StorePlan(Settings):
                     f"the raw channels {sorted(raw)}"
                 )
             for block in channel.planned:
-                if max(block.t) >= self.n_t or max(block.z) >= self.n_z:
+                last = max(block.p), max(block.t), max(block.z)
+                room = self.n_p, self.n_t, self.n_z
+                if any(a >= b for a, b in zip(last, room, strict=True)):
                     raise ValueError(
-                        f"channel '{channel.name}' plans time point {max(block.t)} and plane "
-                        f"{max(block.z)}, but there are {self.n_t} time points and {self.n_z} "
+                        f"channel '{channel.name}' plans position {last[0]}, time point {last[1]} and plane "
+                        f"{last[2]}, but there are {room[0]} positions, {room[1]} time points and {room[2]} "
                         f"planes, counted from 0"
                     )
+            if self.open_end and channel.virtual is not None and channel.virtual.window.future:
+                raise ValueError(
+                    f"virtual channel '{channel.name}' needs later time points, and nobody knows whether "
+                    "there will be any"
+                )
+        paths = [position.path for position in self.positions]
+        if len(set(paths)) < len(paths) or (len(paths) > 1 and "" in paths):
+            raise ValueError(f"each position needs a folder of its own; given {paths}")
         return self
+
+    @property
+    def n_p(self) -> int:
+        """Number of positions."""
+        return len(self.positions)
+
+    @property
+    def _times(self) -> int:
+        """Number of time points as windows see it: a time that may still come is no edge."""
+        return sys.maxsize if self.open_end else self.n_t
 
     def c_of(self, name: str) -> int:
         """Return the place of the channel with this name.
@@ -216,7 +264,7 @@ class StorePlan(Settings):
         return tuple(
             index
             for name in virtual.sources
-            for index in window.sources(target, self.c_of(name), n_t=self.n_t, n_z=self.n_z)
+            for index in window.sources(target, self.c_of(name), n_t=self._times, n_z=self.n_z)
         )
 
     def targets_of(self, source: PlaneIndex) -> list[PlaneIndex]:
@@ -227,20 +275,23 @@ class StorePlan(Settings):
             for c, channel in enumerate(self.channels)
             if channel.virtual is not None and name in channel.virtual.sources
             for target in channel.virtual.window.window().targets(
-                source, c, n_t=self.n_t, n_z=self.n_z
+                source, c, n_t=self._times, n_z=self.n_z
             )
         ]
 
     def planned(self, c: int) -> NDArray[np.bool_]:
-        """Return which planes of channel `c` are planned: bool, (n_t, n_z)."""
-        grid = np.zeros((self.n_t, self.n_z), dtype=bool)
+        """Return which planes of channel `c` are planned: bool, (n_p, n_t, n_z).
+
+        Where the end is open: what the first time point may have.
+        """
+        grid = np.zeros((self.n_p, self.n_t, self.n_z), dtype=bool)
         for block in self.channels[c].planned:
-            grid[np.ix_(block.t, block.z)] = True
+            grid[np.ix_(block.p, block.t, block.z)] = True
         return grid
 
     def planned_indices(self, c: int) -> list[PlaneIndex]:
-        """Return the planned planes of channel `c`, time-major, then z."""
-        return [PlaneIndex(0, int(t), c, int(z)) for t, z in np.argwhere(self.planned(c)).tolist()]
+        """Return the planned planes of channel `c`: position-major, then time, then z."""
+        return places_of(self.planned(c), c)
 
     def nbytes(self) -> int:
         """Return the bytes of all planned planes and their pyramid levels, uncompressed."""
@@ -251,3 +302,19 @@ class StorePlan(Settings):
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON types, as it is kept in the store."""
         return self.model_dump(mode="json")
+
+
+def places_of(grid: NDArray[np.bool_], c: int) -> list[PlaneIndex]:
+    """Return where a grid (n_p, n_t, n_z) is true, as planes of channel `c`, in that order."""
+    return [PlaneIndex(p, t, c, z) for p, t, z in np.argwhere(grid).tolist()]
+
+
+def blocks_of(grid: NDArray[np.bool_]) -> tuple[PlannedBlock, ...]:
+    """Return the true planes of a grid (n_p, n_t, n_z) as few blocks."""
+    times: dict[tuple[int, tuple[int, ...]], list[int]] = defaultdict(list)
+    for p, t in np.argwhere(grid.any(axis=2)).tolist():
+        times[p, tuple(np.flatnonzero(grid[p, t]).tolist())].append(t)
+    positions: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
+    for (p, zs), ts in times.items():
+        positions[tuple(ts), zs].append(p)
+    return tuple(PlannedBlock(p=tuple(ps), t=ts, z=zs) for (ts, zs), ps in positions.items())

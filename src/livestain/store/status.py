@@ -6,15 +6,16 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
 from livestain.planes import PlaneIndex
+from livestain.store.asked import planes_asked_for
 from livestain.store.journal import journal_path, read_journal
+from livestain.store.plan import places_of
 from livestain.store.store import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from livestain.store.plan import ChannelPlan, StorePlan
@@ -136,7 +137,8 @@ def store_status(path: Path | str) -> StoreStatus:
       came; `resumed` takes that back), else owed;
     - a virtual plane is impossible if a source plane is not planned, skipped or impossible, else
       owed;
-    - without a journal everything missing is owed.
+    - without a journal everything missing is owed;
+    - where events are decided while the run goes on, what is there or was told of is what was planned.
 
     Parameters
     ----------
@@ -158,6 +160,7 @@ def store_status(path: Path | str) -> StoreStatus:
         has_journal = journal.exists()
         told, doubts, finished = last_words(read_journal(journal) if has_journal else [])
         plan, there = store.plan, store.present_grid()
+        asked = planes_asked_for(plan, there, told)
         where = str(store.path)
 
     by_channel: dict[str, PlaneCounts] = {}
@@ -166,21 +169,20 @@ def store_status(path: Path | str) -> StoreStatus:
     for c, channel in enumerate(plan.channels):
         counts = PlaneCounts()
         by_channel[channel.name] = counts
-        planned = plan.planned(c)
+        planned, here = asked[c], there[:, :, c]
         counts.planned = int(planned.sum())
-        counts.present = int((planned & there[:, c]).sum())
+        counts.present = int((planned & here).sum())
         counts.missing = counts.planned - counts.present
         # Planes that no virtual plane can be predicted from.
-        gone = ~planned & ~there[:, c]
-        for t, z in np.argwhere(planned & ~there[:, c]).tolist():
-            index = PlaneIndex(0, t, c, z)
+        gone = ~planned & ~here
+        for index in places_of(planned & ~here, c):
             word, why = told.get(index) or _untold(index, channel, plan, lost, finished=finished)
             setattr(counts, word, getattr(counts, word) + 1)
             if word != "owed":
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
-                gone[t, z] = True
+                gone[index.p, index.t, index.z] = True
         for index, why in doubts.items():
-            if index.c == c and there[index.t, c, index.z]:
+            if index.c == c and here[index.p, index.t, index.z]:
                 counts.uncertain += 1
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
         lost[channel.name] = gone
@@ -244,6 +246,6 @@ def _untold(
     if gone:
         for source in plan.sources_of(index):
             name = plan.channels[source.c].name
-            if name in gone and gone[name][source.t, source.z]:
+            if name in gone and gone[name][source.p, source.t, source.z]:
                 return "impossible", "a source plane never came"
     return "owed", ""

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from livestain.errors import MissingPlaneError, StoreError
-from livestain.planes import PlaneIndex
-from livestain.store.arrays import Mode, chunk_file, open_array, present_chunks
+from livestain.store.arrays import Mode, chunk_file, open_array, present_chunks, resize_array
 from livestain.store.encoding import decode, encode
 from livestain.store.future import InFlight
 from livestain.store.group import read_group, refuse_reserved, write_group
-from livestain.store.plan import StorePlan
+from livestain.store.plan import ChannelPlan, StorePlan, blocks_of, places_of
 from livestain.store.pyramid import level_shapes, levels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
+    from livestain.planes import PlaneIndex
     from livestain.store.future import WriteFuture
     from livestain.store.plan import VirtualPlan
 
@@ -46,7 +48,7 @@ def open_store(path: Path | str, *, mode: Mode = "r") -> Store:
 
 
 class Store:
-    """One position's planes. Safe to use from several threads; every process opens its own.
+    """A run's planes. Safe to use from several threads; every process opens its own.
 
     Made by `create_store` and `open_store`. A plane is there exactly if its chunk of level 0 is.
 
@@ -63,11 +65,17 @@ class Store:
         self.path = Path(path).resolve()
         self.mode = mode
         self._attributes: dict[str, Any] = read_group(self.path)["attributes"]["livestain"]
+        if "plan" not in self._attributes:
+            raise StoreError(
+                f"{self.path} is one position of a run; give the run's own folder above it, which ends "
+                "in .zarr."
+            )
         self.plan = StorePlan.parse(self._attributes["plan"], where=f"the plan of {self.path}")
-        self._grid = (self.plan.n_t, len(self.plan.channels), self.plan.n_z)
         self._shape = (self.plan.height, self.plan.width)
-        self._levels: list[Any] = [None] * len(level_shapes(*self._shape))
-        self._levels[0] = open_array(self.path / "0", mode=mode)
+        self._n_levels = len(level_shapes(*self._shape))
+        self._arrays: dict[tuple[int, int], Any] = {
+            (0, 0): open_array(self._folder(0, 0), mode=mode)
+        }
         self._lock = threading.Lock()
         self._in_flight = InFlight(self.path)
         self._closed = False
@@ -138,10 +146,87 @@ class Store:
                 f"given {start} to {end}."
             )
         with self._lock:
+            for position in self.plan.positions:
+                image = self.path / position.path
+                group = read_group(image)
+                window = group["attributes"]["ome"]["omero"]["channels"][c]["window"]
+                window.update(start=float(start), end=float(end))
+                write_group(image, group)
+
+    # -- time without an end ---------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Take notice of time points that another process has made room for."""
+        with self._lock:
+            self._attributes = read_group(self.path)["attributes"]["livestain"]
+            plan = StorePlan.parse(self._attributes["plan"], where=f"the plan of {self.path}")
+            if plan.n_t != self.plan.n_t:
+                self._arrays = {}
+            self.plan = plan
+
+    def grow(self, n_t: int) -> None:
+        """Make room for at least `n_t` time points, where the plan's end is open; only for the acquisition.
+
+        Room is doubled, so that a long run grows a few times and not at each time point. What is being
+        written or read meanwhile is not disturbed.
+
+        Raises
+        ------
+        StoreError
+            If the plan has an end, the store is open for reading only, or the disk refuses.
+        """
+        if n_t <= self.plan.n_t:
+            return
+        if not self.plan.open_end:
+            raise StoreError(
+                f"{self.path} was planned with {self.plan.n_t} time points; there is no room for {n_t}."
+            )
+        self._resize(self.plan.model_copy(update={"n_t": max(n_t, 2 * self.plan.n_t)}))
+
+    def settle(self, planned: Mapping[int, NDArray[np.bool_]]) -> None:
+        """Give an open end its end: what was asked for is the plan from now on.
+
+        Parameters
+        ----------
+        planned : mapping of int to array of bool, (n_p, n_t, n_z)
+            By channel, the planes that were asked for. Time points after the last of them are cut off.
+
+        Raises
+        ------
+        StoreError
+            As `grow`.
+        """
+        if not self.plan.open_end:
+            raise StoreError(f"{self.path} was planned with its end; there is nothing to settle.")
+        times = np.any([grid.any(axis=(0, 2)) for grid in planned.values()], axis=0)
+        n_t = int(np.flatnonzero(times)[-1]) + 1 if times.any() else 1
+        channels = tuple(
+            ChannelPlan(**{**dict(channel), "planned": blocks_of(planned[c][:, :n_t])})
+            for c, channel in enumerate(self.plan.channels)
+        )
+        self._resize(
+            self.plan.model_copy(update={"n_t": n_t, "open_end": False, "channels": channels})
+        )
+
+    def _resize(self, plan: StorePlan) -> None:
+        self._must_write()
+        with self._lock:
+            # The arrays first: whoever reads the plan finds the room that it speaks of; and cut off last.
+            if plan.n_t > self.plan.n_t:
+                self._resize_arrays(plan.n_t)
             group = read_group(self.path)
-            window = group["attributes"]["ome"]["omero"]["channels"][c]["window"]
-            window.update(start=float(start), end=float(end))
+            group["attributes"]["livestain"]["plan"] = plan.as_json()
             write_group(self.path, group)
+            if plan.n_t < self.plan.n_t:
+                self._resize_arrays(plan.n_t)
+            self._attributes = group["attributes"]["livestain"]
+            self._arrays = {}
+            self.plan = plan
+
+    def _resize_arrays(self, n_t: int) -> None:
+        for p in range(self.plan.n_p):
+            for level in range(self._n_levels):
+                resize_array(self._folder(p, level), n_t)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -166,8 +251,8 @@ class Store:
             open for reading only.
         """
         self._must_write()
-        t, c, z = self._place(index)
-        return self._start(0, index, self._as_stored(image, index), (t, c, z))
+        self._check(index)
+        return self._start(0, index, self._as_stored(image, index))
 
     def write_virtual(self, index: PlaneIndex, values: NDArray[Any]) -> NDArray[np.uint16]:
         """Encode and write a predicted plane, levels first; returns when it is readable.
@@ -193,7 +278,7 @@ class Store:
         try:
             stored = encode(values, virtual.scale, virtual.offset)
         except StoreError as error:
-            raise StoreError(f"Plane t={index.t} z={index.z}: {error}") from error
+            raise StoreError(f"Plane {index.words}: {error}") from error
         # Level 0 decides whether the plane is there, so it comes last: a crash in between leaves
         # a plane that is owed, never one without its levels.
         self.write_levels(index, stored)
@@ -215,11 +300,9 @@ class Store:
             As `write`.
         """
         self._must_write()
-        place = self._place(index)
+        self._check(index)
         planes = levels_of(self._as_stored(image, index))
-        writes = [
-            self._start(level, index, plane, place) for level, plane in enumerate(planes, start=1)
-        ]
+        writes = [self._start(level, index, plane) for level, plane in enumerate(planes, start=1)]
         for write in writes:
             write.result()
 
@@ -245,12 +328,12 @@ class Store:
         StoreError
             If it is damaged, or the place is outside the plan.
         """
-        place = self._place(index)
-        where = "Plane t={} c={} z={} of {}".format(*place, self.path)
+        self._check(index)
+        where = f"Plane {index.words} of {self.path}"
         try:
-            return self._read(level, place)
+            return self._read(level, index)
         except (ValueError, OSError) as error:
-            file = chunk_file(self.path / str(level), *place)
+            file = self._file(level, index)
             if not file.is_file():
                 raise MissingPlaneError(
                     f"{where} is not there (level {level}). It may still come while the run goes "
@@ -258,7 +341,7 @@ class Store:
                 ) from error
         try:
             # The file may have come between the reading and the look for it: only now is it judged.
-            return self._read(level, place)
+            return self._read(level, index)
         except (ValueError, OSError) as error:
             raise StoreError(
                 f"{where} is damaged or cannot be read: {error}. Restore {file.name} in level "
@@ -286,44 +369,59 @@ class Store:
 
     def is_present(self, index: PlaneIndex) -> bool:
         """Return whether a plane is there, for every process."""
-        return chunk_file(self.path / "0", *self._place(index)).is_file()
+        self._check(index)
+        return self._file(0, index).is_file()
 
     def present(self, c: int) -> NDArray[np.bool_]:
-        """Return which planes of channel `c` are there: bool, (n_t, n_z)."""
-        return self.present_grid()[:, c]
+        """Return which planes of channel `c` are there: bool, (n_p, n_t, n_z)."""
+        return self.present_grid()[:, :, c]
 
     def present_grid(self, level: int = 0) -> NDArray[np.bool_]:
-        """Return which planes of all channels are there at a level: bool, (n_t, n_c, n_z)."""
-        return present_chunks(self.path / str(level), self._grid)
+        """Return which planes of all channels are there at a level: bool, (n_p, n_t, n_c, n_z)."""
+        if self.plan.open_end:
+            self.refresh()
+        shape = (self.plan.n_t, len(self.plan.channels), self.plan.n_z)
+        return np.stack(
+            [present_chunks(self._folder(p, level), shape) for p in range(self.plan.n_p)]
+        )
 
     def levels_missing(self, c: int) -> list[PlaneIndex]:
         """Return the planes of channel `c` that are there but lack a pyramid level."""
-        lacking = np.zeros((self.plan.n_t, self.plan.n_z), dtype=bool)
         present = self.present(c)
-        for level in range(1, len(self._levels)):
-            lacking |= present & ~self.present_grid(level)[:, c]
-        return [PlaneIndex(0, int(t), c, int(z)) for t, z in np.argwhere(lacking).tolist()]
+        lacking = np.zeros_like(present)
+        for level in range(1, self._n_levels):
+            lacking |= present & ~self.present_grid(level)[:, :, c]
+        return places_of(lacking, c)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _array(self, level: int) -> Any:
-        if not 0 <= level < len(self._levels):
-            raise StoreError(
-                f"{self.path} has levels 0 to {len(self._levels) - 1}; asked for level {level}."
-            )
-        if self._levels[level] is None:
-            # Two threads may both open it: the second handle replaces an equal one.
-            self._levels[level] = open_array(self.path / str(level), mode=self.mode)
-        return self._levels[level]
+    def _folder(self, p: int, level: int) -> Path:
+        return self.path / self.plan.positions[p].path / str(level)
 
-    def _read(self, level: int, place: tuple[int, int, int]) -> NDArray[np.uint16]:
-        plane: NDArray[np.uint16] = self._array(level)[place].read().result()
+    def _file(self, level: int, index: PlaneIndex) -> Path:
+        return chunk_file(self._folder(index.p, level), index.t, index.c, index.z)
+
+    def _array(self, p: int, level: int) -> Any:
+        if not 0 <= level < self._n_levels:
+            raise StoreError(
+                f"{self.path} has levels 0 to {self._n_levels - 1}; asked for level {level}."
+            )
+        found = self._arrays.get((p, level))
+        if found is None:
+            # Two threads may both open it: the second handle replaces an equal one.
+            found = self._arrays[p, level] = open_array(self._folder(p, level), mode=self.mode)
+        return found
+
+    def _read(self, level: int, index: PlaneIndex) -> NDArray[np.uint16]:
+        p, t, c, z = index
+        plane: NDArray[np.uint16] = self._array(p, level)[t, c, z].read().result()
         return plane
 
-    def _start(
-        self, level: int, index: PlaneIndex, plane: NDArray[np.uint16], place: tuple[int, int, int]
-    ) -> WriteFuture:
-        write = self._array(level)[place].write(plane, can_reference_source_data_indefinitely=True)
+    def _start(self, level: int, index: PlaneIndex, plane: NDArray[np.uint16]) -> WriteFuture:
+        p, t, c, z = index
+        write = self._array(p, level)[t, c, z].write(
+            plane, can_reference_source_data_indefinitely=True
+        )
         return self._in_flight.start(write.commit, index)
 
     def _must_write(self) -> None:
@@ -334,21 +432,24 @@ class Store:
         if self._closed:
             raise StoreError(f"{self.path} is closed. Write before closing it, or open it again.")
 
-    def _place(self, index: PlaneIndex) -> tuple[int, int, int]:
+    def _check(self, index: PlaneIndex) -> None:
+        """Refuse a place outside the plan; where its end is open, another process may have moved it."""
+        if index.t >= self.plan.n_t and self.plan.open_end:
+            self.refresh()
         p, t, c, z = index
-        n_t, n_c, n_z = self._grid
-        if p != 0 or not (0 <= t < n_t and 0 <= c < n_c and 0 <= z < n_z):
+        plan = self.plan
+        n_p, n_t, n_c, n_z = plan.n_p, plan.n_t, len(plan.channels), plan.n_z
+        if not (0 <= p < n_p and 0 <= t < n_t and 0 <= c < n_c and 0 <= z < n_z):
             raise StoreError(
-                f"There is no place for plane p={p} t={t} c={c} z={z} in {self.path}; expected "
-                f"p=0, t<{n_t}, c<{n_c}, z<{n_z}."
+                f"There is no place for plane {index.words} in {self.path}; expected "
+                f"p<{n_p}, t<{n_t}, c<{n_c}, z<{n_z}."
             )
-        return t, c, z
 
     def _as_stored(self, image: NDArray[Any], index: PlaneIndex) -> NDArray[np.uint16]:
         image = np.asarray(image)
         if image.shape != self._shape or image.dtype not in (np.uint8, np.uint16):
             raise StoreError(
-                f"Plane t={index.t} c={index.c} z={index.z} has shape {image.shape} and type "
+                f"Plane {index.words} has shape {image.shape} and type "
                 f"{image.dtype}; expected {self._shape} and uint8 or uint16 for {self.path}. "
                 "Colour and 32-bit cameras, and a region of interest that changes during a run, "
                 "cannot be stored."
@@ -356,7 +457,8 @@ class Store:
         return image.astype(np.uint16, copy=False)
 
     def _virtual(self, index: PlaneIndex) -> VirtualPlan:
-        channel = self.plan.channels[self._place(index)[1]]
+        self._check(index)
+        channel = self.plan.channels[index.c]
         if channel.virtual is None:
             raise StoreError(
                 f"Channel '{channel.name}' of {self.path} is acquired, not predicted: it has no "

@@ -42,20 +42,23 @@ class StoreRecording(Recording):
             self._present = store.present_grid()
         # Raw channels come first in a store, so that their numbers are the store's.
         self.channels = tuple(channel.name for channel in plan.channels if channel.kind == "raw")
-        self.places = (Place("", "0", "", plan.n_t, plan.n_z),)
+        several = plan.n_p > 1
+        names = [position.name or f"p{p}" for p, position in enumerate(plan.positions)]
+        self.places = tuple(
+            Place(name if several else "", str(p), name if several else "", plan.n_t, plan.n_z)
+            for p, name in enumerate(names)
+        )
         self.pixel_size_um = plan.pixel_size_um
         self.z_step_um = plan.z_step_um
 
     def present(self, place: int, c: int) -> NDArray[np.bool_]:
         """Return which planes of a channel are there: bool, (n_t, n_z)."""
-        del place
-        return self._present[:, c]
+        return self._present[place, :, c]
 
     def planes(self, place: int, c: int, at: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
         """Return planes that are there, (y, x) uint16 each."""
-        del place
         store = self._opened()
-        return [store.read(PlaneIndex(0, t, c, z)) for t, z in at]
+        return [store.read(PlaneIndex(place, t, c, z)) for t, z in at]
 
     def _open(self) -> Any:
         return open_store(self.path)
