@@ -37,9 +37,8 @@ def look_then_follow(session):
     for p in range(len(FIELDS)):
         yield MDAEvent(index={"p": p}, channel="Brightfield")
         prediction = session.wait_for(PlaneIndex(p, 0, PREDICTED, 0), timeout=60)
-        # The share of the field that is brighter than its haze stands for "most mitochondria".
-        found.append(float((prediction > 3 * prediction.mean()).mean()))
-        print(f"field {p} at {FIELDS[p]} um: {100 * found[-1]:.1f} % mitochondria, predicted")
+        found.append(float(prediction.clip(min=0).mean()))
+        print(f"field {p} at {FIELDS[p]} um: predicted mitochondria {found[-1]:.3f} on average")
     best = max(range(len(FIELDS)), key=found.__getitem__)
     print(f"following field {best}")
     # A list is one burst, which the hardware triggers where it can.
