@@ -11,9 +11,9 @@ from livestain._version import __version__
 from livestain.bundle import find_bundle
 from livestain.errors import BundleError, DataError, StoreError
 from livestain.flat_field import FlatField
-from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
+from livestain.stain.team import make_host
 from livestain.store import (
     Journal,
     finalise,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from livestain.bundle import Bundle
     from livestain.planes import PlaneIndex
+    from livestain.stain.host import HostSettings
     from livestain.store import Store, StorePlan
 
 __all__ = ["RestainReport", "restain"]
@@ -94,6 +95,7 @@ def restain(
     host_settings: HostSettings | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> RestainReport:
     """Predict what is planned in a store, whose sources are there, and which is not there yet.
 
@@ -119,6 +121,8 @@ def restain(
         When set, ends at once; what is owed stays owed.
     progress : callable, optional
         Called as ``(stained, to_be_stained)``, from a thread.
+    tell : callable, optional
+        Called with each of the report's notes as soon as it is known, from a thread.
 
     Raises
     ------
@@ -158,16 +162,18 @@ def restain(
         def report(kind: str, message: dict[str, Any]) -> None:
             if kind == "impossible":
                 failed.append(message)
+            if kind == "fault" and tell is not None:
+                tell(str(message["why"]))
             if ledger.take(kind, message) is not None and progress is not None:
                 progress(len(ledger.stained) - known, todo)
 
         setup = worker_setup(
             plan, bundles, device=device, threads=threads, excluded=given_up, live=False
         )
-        host = WorkerHost(setup, report, kind=worker, settings=host_settings)
+        host = make_host(setup, report, kind=worker, settings=host_settings)
         try:
-            ready = host.start()
-            journal.append("restain", livestain=__version__, models=ready["models"])
+            host.start()
+            journal.append("restain", livestain=__version__, models=host.models)
             host.open(str(path))
             done = host.finish(cancelled=stop)
         finally:
@@ -189,7 +195,7 @@ def restain(
         interrupted=not done,
         worker_deaths=host.deaths,
         seconds=round(time.perf_counter() - began, 3),
-        models=[{"channel": plan.channels[m["c"]].name, **m} for m in ready["models"]],
+        models=[{"channel": plan.channels[m["c"]].name, **m} for m in host.models],
         notes=ledger.notes,
     )
 

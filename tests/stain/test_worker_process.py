@@ -277,7 +277,7 @@ def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle,
 
     def let_it_go_on(*told):
         # All raw planes are in the store by now, and most of the news of them was dropped.
-        assert session._host._rescan.is_set()
+        assert session._host._outbox.rescan.is_set()
         missing(*told)
         os.kill(pids[0], signal.SIGCONT)
 

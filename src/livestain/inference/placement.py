@@ -43,6 +43,8 @@ class Shortage:
         Height and width of the tiles' cores, in the network's pixels; None for whole planes.
     tile_step : int
         How many times smaller tiles were taken: `Stainer`'s parameter for another one like this.
+    tile_steps : int
+        How many times they can be, on this device.
     """
 
     why: str
@@ -50,6 +52,7 @@ class Shortage:
     backend: str
     tile: tuple[int, int] | None
     tile_step: int
+    tile_steps: int
 
 
 class _Weightless(nn.Module):
@@ -99,6 +102,7 @@ class Placement:
         self.device = device
         self.tile: tuple[int, int] | None = None
         self.tile_step = tile_step
+        self.tile_steps = 0
         self._bundle = bundle
         self._first = backend
         self._upload = upload
@@ -133,8 +137,9 @@ class Placement:
         sizes = core_sizes(on_grid, divisor=grid, halo=self._halo)
         if self._predict is None:  # there was no room on the CPU either; by now there may be
             self._load()
+        self.tile_steps = len(sizes) - 1
         while True:
-            step = min(self.tile_step, len(sizes) - 1)
+            step = min(self.tile_step, self.tile_steps)
             self.tile = sizes[step] if step else None
             try:
                 return predict()
@@ -216,4 +221,6 @@ class Placement:
             torch.cuda.empty_cache()
 
     def _say(self, why: str) -> None:
-        self._tell(Shortage(why, self.device, self.backend, self.tile, self.tile_step))
+        self._tell(
+            Shortage(why, self.device, self.backend, self.tile, self.tile_step, self.tile_steps)
+        )

@@ -164,6 +164,11 @@ class Stainer:
         """How many times smaller tiles were taken."""
         return self._placed.tile_step
 
+    @property
+    def tile_steps(self) -> int:
+        """How many times they can be, for planes like the last ones."""
+        return self._placed.tile_steps
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from livestain.light import Light
 from livestain.live.checks import disk_of
 from livestain.live.events import is_image
-from livestain.stain.host import WorkerHost
+from livestain.stain.team import make_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,17 +114,18 @@ def rehearse(session: Session) -> Rehearsal:
     """
     session.check()
     plan = session.plan
-    ready: dict[str, Any] = {"models": []}
+    told: list[dict[str, Any]] = []
     if plan.bundles:
-        host = WorkerHost(session.worker_setup(), lambda kind, message: None)
+        host = make_host(session.worker_setup(), lambda kind, message: None)
         try:
-            ready = host.start()
+            host.start()
+            told = host.models
         finally:
             host.close(at_once=True)
     channels = plan.store.channels
     planned = session.progress
     seconds, light = _time_and_light(plan, session.core.getExposure())
-    models = [{"channel": channels[m["c"]].name, **m} for m in ready["models"]]
+    models = [{"channel": channels[m["c"]].name, **m} for m in told]
     return Rehearsal(
         out=str(session.out),
         planes_raw=planned.planned_raw,
@@ -156,7 +157,8 @@ def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str,
 
 def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float) -> KeepsUp:
     """Compare what the models need with the time that the run takes."""
-    needed: dict[str, float] = {}
+    needed: dict[tuple[int, str], float] = {}
+    workers = len({model.get("worker", 0) for model in models})
     model_ms: dict[str, float] = {}
     for model in models:
         c, name = model["c"], model["bundle"]
@@ -164,10 +166,14 @@ def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float
         virtual = plan.store.channels[c].virtual
         whole = virtual is not None and virtual.window.z == "all"
         predictions = int(planes.any(axis=2).sum() if whole else planes.sum())
-        model_ms[name] = model["model_ms"]
-        # Channels of several outputs of one model share its predictions.
-        needed[name] = max(needed.get(name, 0.0), predictions * model["model_ms"] / 1e3)
-    total = sum(needed.values())
+        model_ms[name] = max(model_ms.get(name, 0.0), model["model_ms"])
+        # Channels of several outputs of one model share its predictions, workers divide them.
+        key = model.get("worker", 0), name
+        seconds_of = predictions / workers * model["model_ms"] / 1e3
+        needed[key] = max(needed.get(key, 0.0), seconds_of)
+    total = max(
+        sum(need for (of, _), need in needed.items() if of == worker) for worker, _ in needed
+    )
     share = min(1.0, seconds / total) if total else 1.0
     return KeepsUp(share, max(0.0, total - seconds), model_ms)
 

@@ -16,6 +16,7 @@ from psygnal import Signal
 from livestain._version import __version__
 from livestain.errors import StoreError
 from livestain.live.acquisition import Acquisition
+from livestain.live.buffer import write_room
 from livestain.live.checks import check_idle, check_recording_stays, check_room
 from livestain.live.core_facts import provenance
 from livestain.live.deciding import DecidedEvents
@@ -24,10 +25,10 @@ from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport
 from livestain.live.virtual import split_sequence
-from livestain.stain.host import HostSettings, WorkerHost
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
 from livestain.stain.stained import Latency, Stained
+from livestain.stain.team import make_host
 from livestain.store import (
     Journal,
     check_place,
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
     from livestain.planes import PlaneIndex
+    from livestain.stain.host import HostSettings, WorkerHost
     from livestain.stain.protocol import WorkerSetup
+    from livestain.stain.team import WorkerTeam
     from livestain.store import Store
     from livestain.store.plan import Codec
 
@@ -85,15 +88,17 @@ class Session:
     pixel_size_um : float, optional
         Where the core does not know it.
     device : str
-        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:N`.
+        `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:N`; several with commas between them,
+        for a worker on each.
     threads : int, optional
         CPU threads for the model; by default all cores but one.
     overwrite : bool
         Whether a livestain store that is there may be replaced.
     codec : {"blosc-lz4", "blosc-zstd", "none"}
         How planes are compressed: fast, small, or not at all.
-    max_bytes_in_flight : int
-        How many bytes of raw planes may wait for the disk before the acquisition waits for it.
+    max_bytes_in_flight : int, optional
+        How many bytes of raw planes may wait for the disk before the acquisition waits for it; by default a
+        sixteenth of the free memory, between 256 MiB and 1 GiB.
     leave_owed : bool
         Whether to end with the acquisition: what is then owed is left for `livestain restain`.
     worker : {"process", "thread"}
@@ -126,7 +131,7 @@ class Session:
         threads: int | None = None,
         overwrite: bool = False,
         codec: Codec = "blosc-lz4",
-        max_bytes_in_flight: int = 256 * 2**20,
+        max_bytes_in_flight: int | None = None,
         leave_owed: bool = False,
         worker: Literal["process", "thread"] = "process",
         host_settings: HostSettings | None = None,
@@ -162,7 +167,7 @@ class Session:
         self._shown: set[int] = set()
         self._decided: DecidedEvents | None = None
         self._answers_ms: list[float] = []
-        self._host: WorkerHost
+        self._host: WorkerHost | WorkerTeam
         self._journal: Journal
         self._recorder: Recorder
         self._store: Store | None = None
@@ -241,6 +246,11 @@ class Session:
         return self._report
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What has gone wrong so far without ending the run; the report has them too."""
+        return tuple(self._ledger.notes)
+
+    @property
     def cancelled(self) -> bool:
         """Whether `cancel` or `abort` was called."""
         return self._acquisition.cancelled
@@ -307,7 +317,7 @@ class Session:
         TimeoutError
             If it is not there after `timeout` seconds.
         """
-        if not self._ledger.wait_settled(index, self._is_hopeless, timeout):
+        if not self._ledger.wait_settled(index, partial(self._is_hopeless, index), timeout):
             raise TimeoutError(f"The plane {index.words} is not there after {timeout} s.")
         return self.read(index)
 
@@ -341,7 +351,7 @@ class Session:
         plan = self.plan
         self.check()
         with ExitStack() as stack:
-            host = WorkerHost(
+            host = make_host(
                 self.worker_setup(),
                 self._on_worker,
                 # Without models the worker only writes pyramids: a thread does, and no torch is loaded.
@@ -350,7 +360,7 @@ class Session:
             )
             stack.callback(host.close, at_once=True)
             # Before the store: a model that cannot work must not cost a store that was to be replaced.
-            ready = host.start()
+            host.start()
             store = create_store(
                 self.out,
                 plan.store,
@@ -363,11 +373,10 @@ class Session:
             journal = Journal(journal_path(self.out))
             stack.callback(journal.close)
             journal.append("started", livestain=__version__)
-            journal.append("worker", pid=ready["pid"], models=ready["models"])
             recorder = Recorder(
                 store,
                 journal,
-                max_bytes=self._max_bytes,
+                max_bytes=self._max_bytes or write_room(),
                 on_committed=self._on_committed,
                 on_error=self._fail,
             )
@@ -375,9 +384,6 @@ class Session:
             host.open(str(store.path))
             self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
             self._ledger.open(store, journal)
-            self._ready_models = [
-                {"channel": plan.store.channels[m["c"]].name, **m} for m in ready["models"]
-            ]
             stack.pop_all()
         self._memory.begin(journal)
 
@@ -435,7 +441,7 @@ class Session:
                 facts |= self._answered(ready_ns)
             self._recorder.record(index, image, meta, ready_ns, **facts)
             for target in self.plan.awaited(index):
-                self._ledger.wait_settled(target, self._is_hopeless)
+                self._ledger.wait_settled(target, partial(self._is_hopeless, target))
         except BaseException as error:
             self._fail(error)
 
@@ -449,9 +455,9 @@ class Session:
         self._answers_ms.append(answer_ms)
         return {"answer_ms": answer_ms}
 
-    def _is_hopeless(self) -> bool:
-        """Whether no prediction is worth waiting for any more."""
-        return self._acquisition.stopping or self._host.error is not None
+    def _is_hopeless(self, index: PlaneIndex) -> bool:
+        """Whether a plane is not worth waiting for any more."""
+        return self._acquisition.stopping or self._host.hopeless(index)
 
     def _on_committed(self, index: PlaneIndex, ready_ns: int, committed_ns: int) -> None:
         """Spread the news of a raw plane that is in the store; on the recorder's thread."""
@@ -535,7 +541,9 @@ class Session:
             worker_deaths=self._host.deaths,
             interrupted=self.cancelled,
             seconds=round(seconds, 3),
-            models=self._ready_models,
+            models=[
+                {"channel": self.plan.store.channels[m["c"]].name, **m} for m in self._host.models
+            ],
             memory_peak_mib=self._memory.peak_mib,
             notes=ledger.notes,
         )

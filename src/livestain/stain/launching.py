@@ -46,6 +46,13 @@ class RunningWorker(Protocol):
         """Wait for its end, at most `timeout` seconds."""
         ...
 
+    def exit_code(self, timeout: float) -> int | None:
+        """Return what a process ended with, after at most `timeout` seconds; -N: killed by signal N.
+
+        None where it goes on, or is a thread.
+        """
+        ...
+
 
 class _ProcessWorker:
     """A worker in a process of its own: ``python -P -m livestain.stain.worker``."""
@@ -86,6 +93,12 @@ class _ProcessWorker:
             self._process.kill()
             self._process.wait(timeout)
 
+    def exit_code(self, timeout: float) -> int | None:
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+
 
 class _ThreadWorker:
     """The same worker in a thread of this process: pyramids without models, tests, debugging."""
@@ -107,6 +120,9 @@ class _ThreadWorker:
 
     def join(self, timeout: float) -> None:
         self._thread.join(timeout)
+
+    def exit_code(self, timeout: float) -> int | None:
+        """Return None: a thread has no code."""
 
 
 def launch_thread() -> tuple[RunningWorker, Connection]:

@@ -36,10 +36,15 @@ class Ledger:
         self._news = threading.Condition()
         self._store: Store | None = None
         self._journal: Journal | None = None
+        self._early: list[tuple[str, dict[str, Any]]] = []  # told before there was a journal
 
     def open(self, store: Store, journal: Journal) -> None:
         """Begin to write down: there is a store and a journal now."""
-        self._store, self._journal = store, journal
+        with self._news:
+            self._store, self._journal = store, journal
+            early, self._early = self._early, []
+        for kind, message in early:
+            self._write(kind, message)
 
     def take(self, kind: str, message: dict[str, Any]) -> Stained | None:
         """Write down what the worker reports.
@@ -51,8 +56,15 @@ class Ledger:
         """
         if kind == "fault":
             self.notes.append(str(message["why"]))
-        if self._store is None or self._journal is None:  # a worker that started, or died, before
-            return None
+        with self._news:
+            if self._journal is None:  # of a worker that starts, finds no memory, or dies before
+                self._early.append((kind, message))
+                return None
+        return self._write(kind, message)
+
+    def _write(self, kind: str, message: dict[str, Any]) -> Stained | None:
+        assert self._store is not None  # noqa: S101 - opened by now
+        assert self._journal is not None  # noqa: S101
         fields = {key: value for key, value in message.items() if key != "kind"}
         match kind:
             case "stained":
@@ -77,7 +89,8 @@ class Ledger:
             case "fault":
                 self._journal.append(kind, **fields)
             case "ready":
-                self._journal.append("worker", pid=message["pid"], models=message["models"])
+                told = {key: fields[key] for key in ("pid", "worker", "models") if key in fields}
+                self._journal.append("worker", **told)
         return None
 
     def arrive(self, index: PlaneIndex) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,12 @@ from livestain.errors import BundleError
 from livestain.flat_field import FlatField
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import ExitStack
 
     from numpy.typing import NDArray
 
-    from livestain.inference import Stainer
+    from livestain.inference import Shortage, Stainer
     from livestain.planes import PlaneIndex
     from livestain.stain.backlog import Task
     from livestain.stain.protocol import WorkerSetup
@@ -54,9 +56,15 @@ class Models:
 
     A model's last prediction is kept: channels of several outputs of one model share it, and so do the
     planes of a stack that a model of whole stacks predicts at once.
+
+    Parameters
+    ----------
+    on_shortage : callable
+        Called as ``on_shortage(bundle, shortage)`` where a model finds no memory and goes on otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_shortage: Callable[[str, Shortage], None]) -> None:
+        self._on_shortage = on_shortage
         self._stainers: dict[str, Stainer] = {}
         self._by_channel: dict[int, tuple[str, int]] = {}
         self._last: dict[tuple[str, str], _Last] = {}
@@ -101,10 +109,12 @@ class Models:
                 stainer = stack.enter_context(
                     Stainer(
                         bundle,
-                        device=setup.device,
+                        device=model.device or setup.device,
                         pixel_size_um=setup.pixel_size_um,
                         z_step_um=setup.z_step_um,
                         threads=setup.threads,
+                        tile_step=model.tile_step,
+                        on_shortage=partial(self._on_shortage, model.bundle),
                     )
                 )
                 self._warm_ms[model.bundle] = stainer.warm_up(setup.shape, setup.n_z)
@@ -127,6 +137,10 @@ class Models:
                 "bundle": stainer.bundle.name,
                 "device": stainer.device,
                 "backend": stainer.backend,
+                "tile": stainer.tile,
+                "tile_step": stainer.tile_step,
+                "tile_steps": stainer.tile_steps,
+                "whole_stack": stainer.bundle.description.input.window.whole_stack,
                 "refused": stainer.refused,
                 "resampled": stainer.resampled,
                 "resampled_z": stainer.resampled_z,

@@ -39,6 +39,12 @@ class ChannelModel(Settings):
     dark_frame: str | None = None
     """Path of the image that is taken from them."""
 
+    device: str | None = None
+    """Where it computes, where that is another than the setup's: there was no memory."""
+
+    tile_step: int = 0
+    """How many times smaller tiles it begins with; 0: with whole planes."""
+
 
 class WorkerSetup(Settings):
     """All that a worker needs to know before it can find out what is owed."""
@@ -62,13 +68,16 @@ class WorkerSetup(Settings):
     """Models by channel; none: the worker only writes pyramid levels."""
 
     device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    """`auto`, `cpu`, `cuda` or `cuda:N`; several, between commas: a worker for each."""
 
     threads: int | None = None
     """Number of CPU threads the model may use; None leaves one core to the acquisition."""
 
     excluded: tuple[tuple[int, int, int, int], ...] = ()
     """Virtual planes that were given up and must not be tried again."""
+
+    share: tuple[int, int] = (0, 1)
+    """Which of the workers that divide the planes this is, and how many they are."""
 
     live: bool = True
     """Whether planes are still coming, so that lag policies count; afterwards all that is owed is done."""

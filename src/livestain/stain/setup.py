@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from livestain.planes import PlaneIndex
     from livestain.store import StorePlan
 
-__all__ = ["worker_setup"]
+__all__ = ["placed", "worker_setup"]
 
 
 def worker_setup(
@@ -60,6 +60,23 @@ def worker_setup(
         excluded=tuple((i.p, i.t, i.c, i.z) for i in excluded),
         live=live,
     )
+
+
+def placed(setup: WorkerSetup, bundle: str, *, device: str, tile_step: int) -> WorkerSetup:
+    """Return the setup with another beginning of one model, whatever channels it fills.
+
+    Parameters
+    ----------
+    setup : WorkerSetup
+        As it was.
+    bundle : str
+        The model's folder.
+    device, tile_step
+        See `ChannelModel`.
+    """
+    update = {"device": device, "tile_step": tile_step}
+    models = (m.model_copy(update=update) if m.bundle == bundle else m for m in setup.models)
+    return setup.model_copy(update={"models": tuple(models)})
 
 
 def _correction(plan: StorePlan, c: int) -> dict[str, str | None]:

@@ -15,7 +15,9 @@ import threading
 import time
 import traceback
 from collections import deque
+from dataclasses import asdict
 from multiprocessing.connection import Client
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,10 +27,12 @@ from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
 from livestain.stain.models import Models
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
+from livestain.stain.share import Share
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from livestain.inference import Shortage
     from livestain.store import Store
 
 __all__ = ["ORPHAN_LIMIT_S", "Worker", "main"]
@@ -67,7 +71,8 @@ class Worker:
         self._levels: deque[PlaneIndex] = deque()  # newest last
         self._levels_due = 0.0
         self._last_plane = 0.0
-        self._models = Models()
+        self._models = Models(self._on_shortage)
+        self._share = Share()
         self._last_owed: tuple[float, int] = (0.0, -1)
         self._has_levels = False
         self._store: Store
@@ -137,8 +142,9 @@ class Worker:
 
         self._store = stack.enter_context(open_store(path, mode="r+"))
         self._has_levels = len(level_shapes(*setup.shape)) > 1
+        self._share = Share(*setup.share)
         excluded = (PlaneIndex(*index) for index in setup.excluded)
-        self._backlog = Backlog(self._store.plan, excluded, live=setup.live)
+        self._backlog = Backlog(self._store.plan, excluded, live=setup.live, share=self._share)
         self._scan()
 
     def _warm(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
@@ -153,12 +159,17 @@ class Worker:
             models=self._models.facts(),
         )
 
+    def _on_shortage(self, bundle: str, shortage: Shortage) -> None:
+        """Tell that a model's memory was exhausted, and how it goes on; before the next attempt."""
+        send(self._connection, "memory", bundle=bundle, **asdict(shortage))
+
     def _scan(self) -> None:
         self._backlog.scan(self._store)
         known = set(self._levels)
         for c, channel in enumerate(self._store.plan.channels):
             if channel.kind == "raw":
-                self._levels.extend(i for i in self._store.levels_missing(c) if i not in known)
+                missing = self._store.levels_missing(c)
+                self._levels.extend(i for i in missing if i not in known and self._share.has(i))
 
     # ------------------------------------------------------------------ work
 
@@ -214,8 +225,9 @@ class Worker:
                         index, Stamp(message["ready_ns"], message["committed_ns"])
                     )
                     if self._has_levels:
-                        self._levels.append(index)
                         self._last_plane = time.monotonic()
+                        if self._share.has(index):
+                            self._levels.append(index)
                 case "rescan":
                     self._scan()
                 case "retry":
@@ -328,6 +340,10 @@ def main() -> None:
     """Connect to the parent that is named on standard input and serve it."""
     # Ctrl-C in the user's terminal is the session's business: it asks the worker to finish or stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # Where a computer has no memory left, this process goes first, and never the acquisition.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     hello = json.loads(sys.stdin.readline())
     address = hello["address"]
     if isinstance(address, list):  # JSON has no tuples, a TCP address is one
