@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import useq
     from pymmcore_plus import CMMCorePlus
 
-__all__ = ["burst_buffer", "free_memory"]
+__all__ = ["burst_buffer", "free_memory", "write_room"]
 
 _log = logging.getLogger(__name__)
 
@@ -25,6 +25,9 @@ _SHARE = 8
 """The buffer takes at most one part in this many of the memory that is free."""
 
 _MB = 2**20
+
+_WRITE_SHARE = 16
+_LEAST_ROOM, _MOST_ROOM = 256 * _MB, 1024 * _MB
 
 
 @contextmanager
@@ -67,6 +70,15 @@ def burst_buffer(core: CMMCorePlus, sequence: Iterable[useq.MDAEvent]) -> Iterat
     finally:
         if size != before:
             core.setCircularBufferMemoryFootprint(before)
+
+
+def write_room() -> int:
+    """Return the bytes of planes that may be on their way to the disk at once, by the memory that is free.
+
+    While the disk is behind, a frame waits either here or in the core's buffer: it is the same memory. Here
+    the acquisition goes on meanwhile.
+    """
+    return min(max(free_memory() // _WRITE_SHARE, _LEAST_ROOM), _MOST_ROOM)
 
 
 def free_memory() -> int:

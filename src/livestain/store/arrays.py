@@ -8,6 +8,7 @@ that what another process has written is seen.
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -86,6 +87,21 @@ class Layout:
         }
 
 
+@functools.cache
+def _context() -> Any:
+    """Return what all arrays of this process share."""
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            # A killed process loses nothing that was written; a power cut may cost the last seconds,
+            # and then the checksum says so (docs/decisions/0005-store-files.md).
+            "file_io_sync": False,
+            # Compression must not take the last core from the thread that takes frames.
+            "data_copy_concurrency": {"limit": max(1, (os.cpu_count() or 2) - 1)},
+        }
+    )
+
+
 def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) -> Any:
     """Open an array of a store, or create it; nothing else in livestain does either.
 
@@ -113,12 +129,6 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
         "store_data_equal_to_fill_value": True,
         "fill_missing_data_reads": False,
         "recheck_cached_data": True,
-        "context": {
-            "cache_pool": {"total_bytes_limit": 0},
-            # A killed process loses nothing that was written; a power cut may cost the last seconds,
-            # and then the checksum says so (docs/decisions/0005-store-files.md).
-            "file_io_sync": False,
-        },
     }
     if create is not None:
         spec["metadata"] = create.metadata
@@ -126,7 +136,7 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
     else:
         options = {"open": True, "read": True, "write": mode == "r+"}
     try:
-        return ts.open(spec, **options).result()
+        return ts.open(spec, context=_context(), **options).result()
     except (ValueError, OSError) as error:
         raise StoreError(
             f"Cannot {'create' if create else 'open'} the array {path}: {error}. Expected an array "
