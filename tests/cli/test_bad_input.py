@@ -59,7 +59,7 @@ def demo_config(tmp_path, *lines, without=r"$^"):
     [
         ({"channels": [VIRTUAL]}, ["'mitochondria'", "no channel that it could be predicted from"]),
         ({"channels": [{**BRIGHTFIELD, "config": "BF"}, VIRTUAL]}, ["'Channel'", "no preset 'BF'"]),
-        ({"grid_plan": {"rows": 1, "columns": 2}}, ["grid_plan", "stage_positions"]),
+        ({"axis_order": "gptcz", "grid_plan": {"rows": 1, "columns": 2}}, ["Put g right after p"]),
         ({"time_plan": {"interval": 0, "duration": 9}}, ["no end that can be counted"]),
         ({"time_plan": {"interval": "soon", "loops": 3}}, ["time_plan", "'soon'"]),
         ({"chanels": []}, ["unknown key chanels"]),

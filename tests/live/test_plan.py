@@ -249,24 +249,14 @@ REFUSED = {
         SequenceError,
         ["'mitochondria'", "z_offset 0.5", "must be 0"],
     ),
-    "a grid": (
-        lambda: sequence(grid_plan={"rows": 2, "columns": 2, "fov_width": 9, "fov_height": 9}),
-        SequenceError,
-        ["grid_plan", "stage_positions"],
-    ),
-    "a grid at its one position": (
+    "a grid that is not visited with its position": (
         lambda: sequence(
-            stage_positions=[
-                {
-                    "x": 0,
-                    "sequence": {
-                        "grid_plan": {"rows": 1, "columns": 2, "fov_width": 9, "fov_height": 9}
-                    },
-                }
-            ]
+            axis_order="gptcz",
+            stage_positions=[(0, 0), (9, 0)],
+            grid_plan={"rows": 1, "columns": 2},
         ),
         SequenceError,
-        ["grid_plan", "stage_positions"],
+        ["axis order gptcz", "Put g right after p"],
     ),
     "channels of a position's own": (
         lambda: sequence(stage_positions=[{"x": 0, "sequence": {"channels": [FLUORESCENCE]}}]),

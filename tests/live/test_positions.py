@@ -9,6 +9,7 @@ import yaozarrs
 import zarr
 from ome_types import from_xml
 
+from livestain.errors import SequenceError
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
@@ -126,3 +127,89 @@ def test_one_position_stays_one_image(core, tiny_bundle, tmp_path):
     with open_store(out) as store:
         assert store.plan.positions[0].name == "left"
         assert store.is_present(PlaneIndex(0, 1, 1, 1))
+
+
+def test_tiles_of_a_grid_are_positions(core, tiny_bundle, tmp_path):
+    """Where useq puts the tiles, in the order in which the runner would have visited them."""
+    grid = {"rows": 2, "columns": 2, "overlap": 10}
+    whole = sequence(fields=FIELDS[:2], grid_plan=grid)
+    reference = whole.replace(
+        time_plan=None, z_plan=None, grid_plan={**grid, "fov_width": 6.4, "fov_height": 6.4}
+    )
+    expected = [(e.x_pos, e.y_pos) for e in reference if e.channel.group == "Channel"]
+    assert len(set(expected)) == 8
+    out = tmp_path / "run.ome.zarr"
+    moved = []
+    core.mda.events.eventStarted.connect(lambda event: moved.append((event.x_pos, event.y_pos)))
+    models = {"mitochondria": str(tiny_bundle)}
+    report = Session(core, whole, out, models=models, worker="thread").run()
+    assert report.planes_acquired == report.planes_stained == 8 * 2 * 2
+    with open_store(out) as store:
+        assert [(p.x_um, p.y_um) for p in store.plan.positions] == expected
+        assert [p.name for p in store.plan.positions[:2]] == ["left-Tile000", "left-Tile001"]
+        assert store.present(0).all()
+    # The stage was sent there, in that order, at each time point.
+    assert list(dict.fromkeys(moved)) == expected
+    yaozarrs.validate_zarr_store(str(out))
+
+
+def test_a_positions_own_grid_becomes_positions(core, tiny_bundle, tmp_path):
+    own = {
+        "x": 5,
+        "sequence": {"grid_plan": {"rows": 1, "columns": 2}, "z_plan": {"range": 1, "step": 0.5}},
+    }
+    out = tmp_path / "run.ome.zarr"
+    models = {"mitochondria": str(tiny_bundle)}
+    Session(
+        core, sequence(fields=({"x": 50, "y": 0}, own)), out, models=models, worker="thread"
+    ).run()
+    with open_store(out) as store:
+        assert store.plan.n_p == 3
+        assert store.plan.planned(0).sum(axis=(1, 2)).tolist() == [4, 6, 6]
+        assert store.present(1).sum(axis=(1, 2)).tolist() == [4, 6, 6]
+
+
+def test_a_grid_at_the_only_position_is_that_of_its_tiles(core, tiny_bundle, tmp_path):
+    own = {"x": 5, "y": 0, "sequence": {"grid_plan": {"rows": 1, "columns": 2}}}
+    out = tmp_path / "run.ome.zarr"
+    models = {"mitochondria": str(tiny_bundle)}
+    Session(core, sequence(fields=(own,)), out, models=models, worker="thread").run()
+    with open_store(out) as store:
+        assert [(p.x_um, p.name) for p in store.plan.positions] == [
+            (1.8, "Tile000"),
+            (8.2, "Tile001"),
+        ]
+        assert store.present(1).sum() == 8
+
+
+def test_a_grid_that_is_not_visited_with_its_position_is_refused(core, tmp_path):
+    whole = sequence("ptgcz", fields=FIELDS[:2], grid_plan={"rows": 1, "columns": 2})
+    with pytest.raises(SequenceError, match="Put g right after p"):
+        Session(core, whole, tmp_path / "run.ome.zarr").run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plate_is_a_plate(core, tiny_bundle, tmp_path):
+    plate = useq.WellPlatePlan(
+        plate="96-well",
+        a1_center_xy=(0, 0),
+        selected_wells=([0, 1], [1, 2]),
+        well_points_plan=useq.GridRowsColumns(rows=1, columns=2, fov_width=6, fov_height=6),
+    )
+    out = tmp_path / "run.ome.zarr"
+    models = {"mitochondria": str(tiny_bundle)}
+    report = Session(core, sequence(fields=plate), out, models=models, worker="thread").run()
+    assert report.planes_acquired == report.planes_stained == 4 * 2 * 2
+    yaozarrs.validate_zarr_store(str(out))
+    group = zarr.open_group(out, mode="r")
+    wells = [well["path"] for well in group.attrs["ome"]["plate"]["wells"]]
+    assert wells == ["A/2", "B/3"]
+    assert [i["path"] for i in group["A/2"].attrs["ome"]["well"]["images"]] == ["0", "1"]
+    assert group["B/3/1"]["0"].shape == (2, 2, 2, 64, 64)
+    assert group["B/3/1"].attrs["livestain"]["name"] == "B3_0001"
+    with open_store(out) as store:
+        assert [p.path for p in store.plan.positions] == ["A/2/0", "A/2/1", "B/3/0", "B/3/1"]
+        np.testing.assert_array_equal(
+            store.read(PlaneIndex(3, 1, 0, 1)), group["B/3/1"]["0"][1, 0, 1]
+        )
+    assert store_status(out).present == 32

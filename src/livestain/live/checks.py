@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import useq
     from pymmcore_plus import CMMCorePlus
 
-    from livestain.live.virtual import SplitSequence
+    from livestain.live.virtual import LivestainSettings
     from livestain.store import StorePlan
 
 __all__ = [
@@ -71,7 +71,7 @@ def check_recording_stays(core: CMMCorePlus, out: Path) -> None:
         )
 
 
-def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) -> float:
+def pixel_size_of(core: CMMCorePlus, settings: LivestainSettings, given: float | None) -> float:
     """Return the pixel size in micrometres: as given, else the sequence's, else the core's.
 
     Raises
@@ -84,7 +84,7 @@ def pixel_size_of(core: CMMCorePlus, split: SplitSequence, given: float | None) 
             f"The pixel size {given:g} um cannot be; expected micrometres greater than 0 "
             "(--pixel-size UM; pixel_size_um in Python)."
         )
-    for size in (given, split.settings.pixel_size_um, core.getPixelSizeUm()):
+    for size in (given, settings.pixel_size_um, core.getPixelSizeUm()):
         if size:
             return float(size)
     raise MicroscopeError(

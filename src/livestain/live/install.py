@@ -7,7 +7,6 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import useq
 from pymmcore_plus.mda import MDAEngine
 
 from livestain.bundle import bundles_for, find_bundle
@@ -23,7 +22,6 @@ from livestain.live.virtual import (
     VIRTUAL_SUFFIX,
     ChannelSettings,
     LivestainSettings,
-    SplitSequence,
     VirtualChannel,
 )
 from livestain.live.virtual_engine import VirtualEngine
@@ -205,8 +203,7 @@ def _only(name: str, found: list[Bundle]) -> Bundle:
 
 def _fitting(core: CMMCorePlus, given: float | None) -> dict[str, str]:
     """Return the models on the search path that fit the microscope, by what they predict."""
-    nothing = SplitSequence(useq.MDASequence(), (), LivestainSettings())
-    pixel = pixel_size_of(core, nothing, given)
+    pixel = pixel_size_of(core, LivestainSettings(), given)
     outputs: dict[str, None] = {}
     for folder in known_bundles().values():
         try:

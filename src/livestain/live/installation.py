@@ -15,7 +15,7 @@ from livestain.live.foreign import Spelling, resolve, scan, z_step_of
 from livestain.live.foreign_run import plan_foreign_run
 from livestain.live.predicting import FramePredictor, describe
 from livestain.live.untangling import events_of
-from livestain.live.virtual import ChannelSettings, LivestainSettings, SplitSequence
+from livestain.live.virtual import ChannelSettings, LivestainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -141,11 +141,10 @@ class Installation:
         if isinstance(events, useq.MDASequence):
             _refuse_offsets(events, self.spelling())
         settings = _settings_of(events)
-        pixel = self._pixel_size(events, settings)
+        pixel = self._pixel_size(settings)
         spelling = self.spelling()
-        # Gone through once: see `events_of`.
-        listed = events_of(events, spelling.of_event)
-        windows = scan(listed, spelling)
+        planned = events_of(events, spelling.of_event)
+        windows = scan(planned, spelling)
         channels = {}
         for name in dict.fromkeys(windows.virtual.values()):
             own, bundle = self._channel(name, settings.channels.get(name))
@@ -155,7 +154,7 @@ class Installation:
             )
         shape = core.getImageHeight(), core.getImageWidth()
         run = plan_foreign_run(
-            listed,
+            planned,
             spelling,
             windows,
             channels,
@@ -192,13 +191,12 @@ class Installation:
         refuse_correction(name, own)
         return own, find_bundle(of_sequence.bundle) if of_sequence.bundle else bundle
 
-    def _pixel_size(self, events: Iterable[useq.MDAEvent], settings: LivestainSettings) -> float:
+    def _pixel_size(self, settings: LivestainSettings) -> float:
         given = self._pixel_size_um
         now = binning_of(self.core)
         if given is not None and now and self._binning:
             given *= now / self._binning
-        sequence = events if isinstance(events, useq.MDASequence) else useq.MDASequence()
-        return pixel_size_of(self.core, SplitSequence(sequence, (), settings), given)
+        return pixel_size_of(self.core, settings, given)
 
 
 def _settings_of(events: Iterable[useq.MDAEvent]) -> LivestainSettings:

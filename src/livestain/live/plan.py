@@ -20,6 +20,7 @@ from livestain.live.checks import (
     pixel_size_of,
 )
 from livestain.live.events import index_of, is_image
+from livestain.live.fields import wells_of
 from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import Place, SplitSequence, VirtualChannel, kind_of_channel
@@ -128,7 +129,7 @@ def plan_run(
     events = list(split.raw)
     raw_names = [c.config for c in split.raw.channels] or ["camera"]
     raw_planned = _planned_by_channel(events, raw_names)
-    positions = _positions(events)
+    positions = _positions(events, wells_of(split.raw))
     if not raw_planned:
         raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
     check_presets(core, split.raw)
@@ -137,7 +138,7 @@ def plan_run(
             f"Two channels of the sequence are called {repeated[0]!r}; in the store each channel "
             "needs a name of its own. Rename one preset."
         )
-    pixel = pixel_size_of(core, split, pixel_size_um)
+    pixel = pixel_size_of(core, split.settings, pixel_size_um)
     n_t = 1 + max(t for planes in raw_planned.values() for _, t, _ in planes)
     n_z = 1 + max(z for planes in raw_planned.values() for _, _, z in planes)
     shape = len(positions), n_t, n_z
@@ -274,8 +275,8 @@ def _planned_by_channel(events: Iterable[useq.MDAEvent], names: list[str]) -> di
     return planned
 
 
-def _positions(events: Iterable[useq.MDAEvent]) -> tuple[PositionPlan, ...]:
-    """Return the fields of view, each where its first image is taken."""
+def _positions(events: Iterable[useq.MDAEvent], wells: list[str]) -> tuple[PositionPlan, ...]:
+    """Return the fields of view, each where its first image is taken, in a plate by its well."""
     found: dict[int, useq.MDAEvent] = {}
     for event in events:
         if is_image(event):
@@ -285,7 +286,8 @@ def _positions(events: Iterable[useq.MDAEvent]) -> tuple[PositionPlan, ...]:
     several = max(found) > 0
 
     def position(p: int) -> PositionPlan:
-        path, event = str(p) if several else "", found.get(p)
+        path = wells[p] if wells else str(p) if several else ""
+        event = found.get(p)
         if event is None:
             return PositionPlan(path=path)
         return PositionPlan(

@@ -17,14 +17,15 @@ from livestain._version import __version__
 from livestain.errors import StoreError
 from livestain.live.acquisition import Acquisition
 from livestain.live.buffer import write_room
-from livestain.live.checks import check_idle, check_recording_stays, check_room
+from livestain.live.checks import check_idle, check_recording_stays, check_room, pixel_size_of
 from livestain.live.core_facts import provenance
 from livestain.live.deciding import DecidedEvents
+from livestain.live.fields import has_grid, with_tiles_as_positions
 from livestain.live.memory import MemoryWatch
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport
-from livestain.live.virtual import split_sequence
+from livestain.live.virtual import settings_of, split_sequence
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
 from livestain.stain.stained import Latency, Stained
@@ -261,7 +262,7 @@ class Session:
         if self._plan is None:
             self._plan = plan_run(
                 self.core,
-                split_sequence(self.sequence),
+                split_sequence(self._with_fields()),
                 models=self._models,
                 pixel_size_um=self._pixel_size_um,
                 codec=self._codec,
@@ -341,6 +342,13 @@ class Session:
         check_recording_stays(self.core, self.out)
         check_place(self.out, overwrite=self._overwrite)
         check_room(self.out, plan.store)
+
+    def _with_fields(self) -> useq.MDASequence:
+        """Return the sequence with one axis for fields of view."""
+        if not has_grid(self.sequence):
+            return self.sequence
+        pixel = pixel_size_of(self.core, settings_of(self.sequence), self._pixel_size_um)
+        return with_tiles_as_positions(self.core, self.sequence, pixel)
 
     def worker_setup(self) -> WorkerSetup:
         """Return what the worker of this run has to know; makes the plan."""
@@ -427,7 +435,7 @@ class Session:
                 events = iter(self._decided)
             self._acquisition.run(self.plan.sequence, events)
         except Exception as error:
-            self._fail(error)
+            self._fail(self._recorder.overflowed(error))
 
     def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
         """Take one frame from the runner, on its thread. Starts the write and returns.
@@ -506,6 +514,8 @@ class Session:
     def _end(self, began: float) -> None:
         """Downstream in order: last raw writes, then what is owed, then times and report."""
         self._recorder.flush()
+        if self._recorder.slowness:
+            self._ledger.take("fault", {"why": self._recorder.slowness})
         self._ledger.missing(
             "the run was stopped before it"
             if self._acquisition.stopping
@@ -555,7 +565,8 @@ class Session:
             self._host.close,
             self._memory.close,
             self._journal.close,
-            self.store.close,
+            # It waits for the writes on their way; a disk that takes nothing any more has them for good.
+            *(() if self._recorder.given_up else (self.store.close,)),
         ):
             try:
                 close()

@@ -30,6 +30,7 @@ __all__ = [
     "VirtualChannel",
     "kind_of_channel",
     "load_sequence",
+    "settings_of",
     "split_sequence",
 ]
 
@@ -215,6 +216,19 @@ def _by_group(sequence: useq.MDASequence) -> useq.MDASequence:
     return sequence if channels == list(sequence.channels) else sequence.replace(channels=channels)
 
 
+def settings_of(sequence: useq.MDASequence) -> LivestainSettings:
+    """Return what lies under ``metadata.livestain`` of a sequence.
+
+    Raises
+    ------
+    SettingsError
+        If it does not fit its schema.
+    """
+    return LivestainSettings.parse(
+        sequence.metadata.get("livestain") or {}, where="metadata.livestain of the sequence"
+    )
+
+
 def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
     """Take the virtual channels out of a sequence, so that no exposure is ever made for them.
 
@@ -223,14 +237,12 @@ def split_sequence(sequence: useq.MDASequence) -> SplitSequence:
     Raises
     ------
     SequenceError
-        If the sequence asks for what cannot be: a grid, an unknown length, a virtual
+        If the sequence asks for what cannot be: an unknown length, a virtual
         channel with a z-offset or without any raw channel.
     SettingsError
         If ``metadata.livestain`` does not fit its schema.
     """
-    settings = LivestainSettings.parse(
-        sequence.metadata.get("livestain") or {}, where="metadata.livestain of the sequence"
-    )
+    settings = settings_of(sequence)
     _check_axes(sequence)
     sequence = _by_group(sequence)
     names = [c.config for c in sequence.channels if c.group == VIRTUAL_GROUP]
@@ -312,9 +324,3 @@ def _check_axes(sequence: useq.MDASequence) -> None:
                 "The time plan has no end that can be counted (interval 0, or no duration), so its "
                 "number of time points is not known beforehand. Give loops, or an interval above 0."
             )
-    parts = (sequence, *(p.sequence for p in sequence.stage_positions if p.sequence))
-    if any(part.grid_plan is not None for part in parts):
-        raise SequenceError(
-            "The sequence has a grid_plan; livestain stores fields of view by position. Give its fields as "
-            "stage_positions, each with x and y."
-        )

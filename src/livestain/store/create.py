@@ -120,8 +120,8 @@ def _remove(path: Path) -> None:
 
 
 def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any]) -> None:
-    """Write the groups and empty arrays of one image, or of several in the layout of bioformats2raw."""
-    from yaozarrs.write.v05 import Bf2RawBuilder, prepare_image
+    """Write the groups and empty arrays of one image, of a plate, or of a run of positions."""
+    from yaozarrs.write.v05 import Bf2RawBuilder, PlateBuilder, prepare_image
 
     def create_array(path: Path, *, shape: Sequence[int], **_: Any) -> Any:
         # yaozarrs has words of its own for chunks and compression; ours are settled by the plan.
@@ -146,15 +146,31 @@ def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any
     if not plan.positions[0].path:
         prepare_image(building, ome_image(plan, name), levels, extra_attributes=own, writer=writer)
         return
+    if plan.is_plate:
+        plate = PlateBuilder(building, extra_attributes=own, writer=writer)
+        wells: dict[tuple[str, str], dict[str, Any]] = {}
+        for p, position in enumerate(plan.positions):
+            row, column, field = position.path.split("/")
+            image = ome_image(plan, position_name(plan, p))
+            wells.setdefault((row, column), {})[field] = (image, levels)
+        for (row, column), images in wells.items():
+            plate.add_well(row=row, col=column, images=images)
+        plate.prepare()
+        _name_positions(building, plan)
+        return
     builder = Bf2RawBuilder(
         building, ome_xml=ome_xml(plan, name), extra_attributes=own, writer=writer
     )
     for p, position in enumerate(plan.positions):
         builder.add_series(position.path, ome_image(plan, position_name(plan, p)), levels)
     builder.prepare()
+    _name_positions(building, plan)
+
+
+def _name_positions(building: Path, plan: StorePlan) -> None:
+    """Let each image say which position it is, for those who open, or copy, it alone."""
     for p, position in enumerate(plan.positions):
         file = building / position.path / "zarr.json"
         group = json.loads(file.read_text(encoding="utf-8"))
-        # What an image says of itself when somebody opens, or copies, it alone.
         group["attributes"]["livestain"] = {"format": FORMAT, "p": p, **position.model_dump()}
         file.write_text(json.dumps(group), encoding="utf-8")

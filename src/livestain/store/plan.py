@@ -232,6 +232,11 @@ class StorePlan(Settings):
         return len(self.positions)
 
     @property
+    def is_plate(self) -> bool:
+        """Whether the positions are fields of wells, "row/column/field", so that the store is a plate."""
+        return all(position.path.count("/") == 2 for position in self.positions)
+
+    @property
     def _times(self) -> int:
         """Number of time points as windows see it: a time that may still come is no edge."""
         return sys.maxsize if self.open_end else self.n_t
