@@ -124,5 +124,5 @@ def test_the_hardware_is_told_what_it_is_told_without_virtual_channels(core, tri
         bursts += sum(isinstance(e, SequencedEvent) for e in found)
         focused += sum(e.action.type == "hardware_autofocus" for e in found)
         lit += sum(e.keep_shutter_open for e in found)
-    assert focused > 1000
-    assert bursts > 1000 if triggered else lit > 1000
+    assert focused > 500
+    assert (bursts if triggered else lit) > 500

@@ -37,15 +37,15 @@ class ForeignRun:
 
     Attributes
     ----------
-    events : list of useq.MDAEvent
-        As `events_of` returns them.
+    events : iterable of useq.MDAEvent
+        As `events_of` returns them; gone through several times.
     channels : dict
         Virtual channels by name.
     delivery : Delivery
         The frames on their way out.
     """
 
-    events: list[MDAEvent]
+    events: Iterable[MDAEvent]
     spelling: Spelling
     windows: Windows
     channels: dict[str, Predicted]
@@ -116,7 +116,7 @@ def has_virtual(sequence: MDASequence, spelling: Spelling) -> bool:
 
 
 def plan_foreign_run(
-    events: list[MDAEvent],
+    events: Iterable[MDAEvent],
     spelling: Spelling,
     windows: Windows,
     channels: dict[str, Predicted],
@@ -132,8 +132,8 @@ def plan_foreign_run(
 
     Parameters
     ----------
-    events : list of useq.MDAEvent
-        As `events_of` returns them.
+    events : iterable of useq.MDAEvent
+        As `events_of` returns them; gone through several times.
     spelling, windows, channels, predictor
         Names, images, virtual channels and models of the run.
     group : callable

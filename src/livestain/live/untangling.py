@@ -23,50 +23,71 @@ __all__ = ["events_of", "untangle"]
 
 def events_of(
     events: Iterable[MDAEvent], name_of: Callable[[MDAEvent], str | None]
-) -> list[MDAEvent]:
-    """Return the events of a run, autofocus and shutter being planned for the camera's images alone.
+) -> Collection[MDAEvent] | PlannedAnew:
+    """Return the events of a run, to be gone through as often as needed.
+
+    Parameters
+    ----------
+    events : iterable of useq.MDAEvent
+        A sequence (see `PlannedAnew`); or events by themselves, which stay as they are.
+    name_of : callable
+        Returns the name of an event's virtual channel, or None.
+    """
+    if isinstance(events, useq.MDASequence):
+        return PlannedAnew(events, name_of)
+    return list(events)
+
+
+class PlannedAnew:
+    """The events of a sequence, autofocus and shutter being planned for the camera's images alone.
 
     A sequence plans them by which axes change from one image to the next: with a virtual channel between
     two planes it would focus anew before each of them, and close the shutter after each.
 
     useq (0.9) also remembers in the plan of the autofocus where the last going through the sequence has
-    ended, so that the next one may leave out its first autofocus. Here it begins afresh; so a sequence
-    is gone through once, and what is returned is used from then on.
+    ended, so that the next one may leave out its first autofocus. Here each begins afresh.
 
     Parameters
     ----------
-    events : iterable of useq.MDAEvent
-        A sequence; or events by themselves, which are returned as they are.
+    sequence : useq.MDASequence
+        As the program gave it.
     name_of : callable
         Returns the name of an event's virtual channel, or None.
     """
-    if not isinstance(events, useq.MDASequence):
-        return list(events)
-    plan_of = _focus_plans(events)
-    across = events.keep_shutter_open_across
-    planned: list[MDAEvent] = []
-    last: int | None = None
-    carried = _Carried()
-    for event in filter(is_image, events):
-        if name_of(event) is not None:
-            carried.take(event)
-            planned.append(
+
+    def __init__(
+        self, sequence: useq.MDASequence, name_of: Callable[[MDAEvent], str | None]
+    ) -> None:
+        self._sequence = sequence
+        self._name_of = name_of
+
+    def __iter__(self) -> Iterator[MDAEvent]:
+        """Yield the events in the sequence's order."""
+        plan_of = _focus_plans(self._sequence)
+        across = set(self._sequence.keep_shutter_open_across)
+        carried = _Carried()
+        last: MDAEvent | None = None
+        virtual: list[MDAEvent] = []  # between the last image and the next
+        for event in filter(is_image, self._sequence):
+            if self._name_of(event) is not None:
+                carried.take(event)
                 # The shutter is the camera images' own affair.
-                _changed(
-                    event, keep_shutter_open=bool(across), properties=None, reset_event_timer=False
-                )
-            )
-            continue
-        image = _changed(carried.give(event), keep_shutter_open=False)
-        if last is not None and across and _changes(planned[last], image) <= set(across):
-            planned[last] = _changed(planned[last], keep_shutter_open=True)
-        plan = plan_of(image)
-        focus = plan.event(image) if plan is not None else None
-        if focus is not None:
-            planned.append(_changed(focus, keep_shutter_open=bool(across)))
-        last = len(planned)
-        planned.append(image)
-    return planned
+                own = {"properties": None, "reset_event_timer": False}
+                virtual.append(_changed(event, keep_shutter_open=bool(across), **own))
+                continue
+            image = _changed(carried.give(event), keep_shutter_open=False)
+            if last is not None:
+                lit = bool(across) and _changes(last, image) <= across
+                yield _changed(last, keep_shutter_open=lit)
+            yield from virtual
+            plan = plan_of(image)
+            focus = plan.event(image) if plan is not None else None
+            if focus is not None:
+                yield _changed(focus, keep_shutter_open=bool(across))
+            last, virtual = image, []
+        if last is not None:
+            yield last
+        yield from virtual
 
 
 class _Carried:
