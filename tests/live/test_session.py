@@ -193,7 +193,15 @@ def test_a_plane_on_which_the_worker_dies_twice_is_impossible(bundle_of, tmp_pat
     assert (status.impossible, status.owed) == (1, 0)
     why = [x["why"] for x in read_journal(journal_path(out)) if x["kind"] == "impossible"]
     assert len(why) == 1
-    assert "failed 2 times" in why[0]
+    assert "failed 2 times: the worker died on it (it was killed, as a computer without" in why[0]
+    # It may have been for want of memory: each successor took smaller tiles, and said so.
+    steps = [
+        x["models"][0]["tile_step"]
+        for x in read_journal(journal_path(out))
+        if x["kind"] == "worker"
+    ]
+    assert steps == [0, 1, 2]
+    assert all(note.endswith("the next one predicts in smaller tiles") for note in report.notes)
 
 
 def test_an_error_in_a_users_slot_costs_no_plane_and_reaches_the_caller(

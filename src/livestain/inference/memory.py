@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import re
+import sys
 
 import torch
 
-__all__ = ["in_brief", "is_out_of_memory"]
+__all__ = ["in_brief", "is_out_of_memory", "trim_heap"]
 
 # torch has no class for a CPU without memory, and several libraries below it word a full GPU their own way.
 _WORDS = (
@@ -37,3 +40,10 @@ def in_brief(error: BaseException) -> str:
         number, unit = asked.groups()
         return f"{int(number) / 1e6:.0f} MB more" if unit == "bytes" else f"{number} {unit} more"
     return text if len(text) <= 100 else text[:97] + "..."
+
+
+def trim_heap() -> None:
+    """Give what is free in the heap back to the system, where the C library would keep it (Linux's)."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):  # of C libraries other than glibc
+            ctypes.CDLL(None).malloc_trim(0)

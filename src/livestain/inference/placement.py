@@ -12,7 +12,7 @@ from torch import nn
 
 from livestain.errors import LivestainError
 from livestain.inference.choosing import choose_backend
-from livestain.inference.memory import in_brief, is_out_of_memory
+from livestain.inference.memory import in_brief, is_out_of_memory, trim_heap
 from livestain.inference.tiling import core_sizes, predict_tiled
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ class Placement:
         gc.collect()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+        trim_heap()
 
     def _say(self, why: str) -> None:
         self._tell(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Recorder"]
 
 _STUCK_S = 120.0
+_LOOK_S = 0.2
+_NOTEWORTHY_S = 0.05
 
 
 class Recorder:
@@ -62,6 +64,12 @@ class Recorder:
         self._bytes = 0
         self._unfinished = 0
         self._error: BaseException | None = None
+        self._moved = (
+            time.monotonic()
+        )  # when a write last ended, or the first of those on their way began
+        self._waited_s = 0.0
+        self.given_up = False
+        """Whether the disk took nothing for so long that nobody waits for it any more."""
         # Indices and numbers only; no longer than the plan has planes.
         self._committed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
@@ -89,20 +97,11 @@ class Recorder:
         image.flags.writeable = False
         facts = frame_facts(meta) | more
         with self._room:
-            if not self._room.wait_for(
-                lambda: (
-                    self._error is not None
-                    or self._bytes == 0
-                    or self._bytes + image.nbytes <= self._max_bytes
-                ),
-                timeout=_STUCK_S,
-            ):
-                raise StoreError(
-                    f"The disk under {self._store.path} has written nothing for {_STUCK_S:.0f} s while "
-                    f"{self._bytes / 1e6:.0f} MB wait. Planes written so far are safe; use a faster disk."
-                )
+            self._wait_for_room(image.nbytes)
             if self._error is not None:
                 raise StoreError(f"An earlier plane could not be written: {self._error}")
+            if self._bytes == 0:
+                self._moved = time.monotonic()
             self._bytes += image.nbytes
             self._unfinished += 1
         try:
@@ -112,6 +111,51 @@ class Recorder:
             self._finish_one()
             raise
         future.add_done_callback(partial(self._on_done, index, image.nbytes, facts, ready_ns))
+
+    def _wait_for_room(self, nbytes: int) -> None:
+        """Wait for the byte bound, which only a disk slower than the camera makes longer than no time."""
+
+        def has_room() -> bool:
+            return (
+                self._error is not None
+                or self._bytes == 0
+                or self._bytes + nbytes <= self._max_bytes
+            )
+
+        if has_room():
+            return
+        began = time.monotonic()
+        if not self._room.wait_for(has_room, timeout=_STUCK_S):
+            raise self._stuck()
+        self._waited_s += time.monotonic() - began
+
+    def _stuck(self) -> StoreError:
+        self.given_up = True
+        return StoreError(
+            f"The disk under {self._store.path} has written nothing for {_STUCK_S:.0f} s while "
+            f"{self._bytes / 1e6:.0f} MB wait. Planes written so far are safe; use a faster disk."
+        )
+
+    @property
+    def slowness(self) -> str:
+        """A sentence on how long the acquisition has waited for the disk; empty if hardly at all."""
+        if self._waited_s < _NOTEWORTHY_S:
+            return ""
+        return (
+            f"The disk under {self._store.path} is slower than the camera: the acquisition waited for it, "
+            f"{self._waited_s:.1f} s in all, with {self._max_bytes / 1e6:.3g} MB on their way."
+        )
+
+    def overflowed(self, error: Exception) -> Exception:
+        """Return what stopped the acquisition, where the camera's buffer overflowed: the disk, if it was."""
+        if "overflow" not in str(error).lower() or not self.slowness:
+            return error
+        told = StoreError(
+            f"{self.slowness} Meanwhile the camera's buffer overflowed. Planes written so far are safe; use "
+            "a faster disk, smaller frames, or longer intervals."
+        )
+        told.__cause__ = error
+        return told
 
     def _on_done(
         self,
@@ -134,6 +178,7 @@ class Recorder:
     def _release(self, nbytes: int) -> None:
         with self._room:
             self._bytes -= nbytes
+            self._moved = time.monotonic()
             self._room.notify_all()
 
     def _finish_one(self) -> None:
@@ -170,16 +215,29 @@ class Recorder:
         self._committed.put(task)
 
     def flush(self) -> None:
-        """Wait until every recorded plane is committed, its news was told, and every task is done."""
+        """Wait until every recorded plane is committed, its news was told, and every task is done.
+
+        Raises
+        ------
+        StoreError
+            If the disk takes nothing for two minutes.
+        """
         with self._room:
-            self._room.wait_for(lambda: self._unfinished == 0)
+            while self._unfinished:
+                left = self._moved + _STUCK_S - time.monotonic()
+                if self._bytes and left <= 0:
+                    raise self._stuck()
+                self._room.wait(max(left, _LOOK_S))
 
     def close(self) -> None:
-        """Flush and end the thread; idempotent."""
+        """Flush, unless that was given up, and end the thread; idempotent."""
         if self._thread.is_alive():
-            self.flush()
-            self._committed.put(None)
-            self._thread.join()
+            try:
+                if not self.given_up:
+                    self.flush()
+            finally:
+                self._committed.put(None)
+                self._thread.join()
 
 
 def frame_facts(meta: Mapping[str, Any]) -> dict[str, Any]:
