@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from livestain._version import __version__
-from livestain.cli import check, demo, evaluate, export, report, restain, snap, status, train
+from livestain.cli import (
+    check,
+    demo,
+    evaluate,
+    export,
+    export_tiff,
+    report,
+    restain,
+    snap,
+    status,
+    train,
+)
 from livestain.cli import run as run_verb
 from livestain.cli.codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED
 from livestain.errors import LivestainError
@@ -43,7 +54,19 @@ def _root(
     """Take the options that belong to no verb."""
 
 
-for verb in (demo, run_verb, snap, status, report, restain, check, train, evaluate, export):
+for verb in (
+    demo,
+    run_verb,
+    snap,
+    status,
+    report,
+    restain,
+    export_tiff,
+    check,
+    train,
+    evaluate,
+    export,
+):
     verb.register(app)
 
 

@@ -1,6 +1,7 @@
 from .closing import finalise, settle
 from .create import check_place, create_store
 from .encoding import decode, encode
+from .export_tiff import Exported, export_tiff
 from .future import WriteFuture
 from .journal import Journal, journal_path, read_journal
 from .plan import (
@@ -21,6 +22,7 @@ from .store import Store, open_store
 __all__ = [
     "ChannelPlan",
     "CorrectionPlan",
+    "Exported",
     "Journal",
     "PlaneCounts",
     "PlannedBlock",
@@ -36,6 +38,7 @@ __all__ = [
     "create_store",
     "decode",
     "encode",
+    "export_tiff",
     "finalise",
     "halve",
     "journal_path",

@@ -12,7 +12,8 @@ from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
 from livestain.store.group import FORMAT, read_group, refuse_reserved
 from livestain.store.journal import journal_path
-from livestain.store.layout import AXES, ome_image, ome_xml, own_attributes, position_name
+from livestain.store.layout import AXES, ome_image, own_attributes, position_name
+from livestain.store.ome_xml import ome_xml
 from livestain.store.pyramid import level_shapes
 from livestain.store.store import Store, open_store
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 __all__ = [
     "AXES",
     "ome_image",
-    "ome_xml",
     "omero_channel",
     "own_attributes",
     "position_name",
@@ -67,62 +66,6 @@ def ome_image(plan: StorePlan, name: str) -> v05.Image:
 def position_name(plan: StorePlan, p: int) -> str:
     """Return how a position is called: as in the sequence, else by its number."""
     return plan.positions[p].name or f"Pos{p:03d}"
-
-
-def ome_xml(plan: StorePlan, name: str) -> str:
-    """Return OME-XML that names the images of a run, for readers of bioformats2raw's layout.
-
-    napari-ome-zarr finds a series by it; the pixels' own description is each image's OME-Zarr metadata.
-    """
-    # It takes a second to import, and runs of one position never need it.
-    from ome_types import OME
-    from ome_types.model import Channel, Image, Pixels, Pixels_DimensionOrder, PixelType, Plane
-
-    images = [
-        Image(
-            id=f"Image:{p}",
-            name=f"{name} {position_name(plan, p)}",
-            pixels=Pixels(
-                id=f"Pixels:{p}",
-                dimension_order=Pixels_DimensionOrder.XYZCT,
-                type=PixelType.UINT16,
-                size_x=plan.width,
-                size_y=plan.height,
-                size_z=plan.n_z,
-                size_c=len(plan.channels),
-                size_t=plan.n_t,
-                physical_size_x=plan.pixel_size_um,
-                physical_size_y=plan.pixel_size_um,
-                physical_size_z=plan.z_step_um,
-                time_increment=plan.t_interval_s or None,
-                channels=[
-                    Channel(
-                        id=f"Channel:{p}:{c}",
-                        name=omero_channel(channel)["label"],
-                        samples_per_pixel=1,
-                    )
-                    for c, channel in enumerate(plan.channels)
-                ],
-                planes=[
-                    # Where the stage was sent for the position; each plane's own is in the journal.
-                    Plane(
-                        the_t=0,
-                        the_c=0,
-                        the_z=0,
-                        position_x=position.x_um,
-                        position_y=position.y_um,
-                        position_z=position.z_um,
-                        position_x_unit="µm",
-                        position_y_unit="µm",
-                        position_z_unit="µm",
-                    )
-                ],
-                metadata_only=True,
-            ),
-        )
-        for p, position in enumerate(plan.positions)
-    ]
-    return OME(images=images, creator=f"livestain {__version__}").to_xml()
 
 
 def omero_channel(channel: ChannelPlan) -> dict[str, Any]:
