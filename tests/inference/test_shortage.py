@@ -62,43 +62,43 @@ def small(monkeypatch):
     return make
 
 
-def counts(n=1, height=192, width=256):
+def counts(n=1, height=96, width=128):
     return np.random.default_rng(2).integers(0, 4000, (n, height, width), np.uint16)
 
 
 def test_a_gpu_without_room_for_a_plane_goes_on_in_tiles_and_stays_there(small, bundle_of):
-    gpu = small({"cuda": 150 * 150})
+    gpu = small({"cuda": 80 * 80})
     told = []
     with Stainer(bundle_of(), device="cpu") as whole:
         wanted = whole.stain(counts())
     with Stainer(bundle_of(), device="cuda:0", backend="small", on_shortage=told.append) as one:
         found = one.stain(counts())
-        assert (one.device, one.tile, one.tile_step) == ("cuda:0", (96, 128), 2)
+        assert (one.device, one.tile, one.tile_step) == ("cuda:0", (48, 64), 2)
         tried = len(gpu.seen)
         again = one.stain(counts())
         assert {place for place, *_ in gpu.seen} == {"cuda"}
         assert len(gpu.seen) - tried == 4, "no larger tiles are tried again"
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     np.testing.assert_array_equal(again, found)
-    assert [s.tile for s in told] == [(192, 128), (96, 128)]
+    assert [s.tile for s in told] == [(96, 64), (48, 64)]
     assert [s.tile_step for s in told] == [1, 2]
-    assert "lacks memory on cuda:0 for planes of 192 x 256 pixels (2.00 GiB more)" in told[0].why
-    assert told[1].why.endswith("it goes on in tiles of 96 x 128.")
+    assert "lacks memory on cuda:0 for planes of 96 x 128 pixels (2.00 GiB more)" in told[0].why
+    assert told[1].why.endswith("it goes on in tiles of 48 x 64.")
 
 
 def test_then_on_the_cpu_whole_and_if_need_be_in_tiles(small, bundle_of):
-    small({"cuda": 64 * 64, "cpu": 200 * 200})
+    small({"cuda": 64 * 64, "cpu": 95 * 95})
     told = []
     with Stainer(bundle_of(), device="cpu") as whole:
         wanted = whole.stain(counts())
     with Stainer(bundle_of(), device="cuda:0", backend="small", on_shortage=told.append) as one:
         np.testing.assert_allclose(one.stain(counts()), wanted, atol=1e-5)
-        assert (one.device, one.backend, one.tile) == ("cpu", "small", (192, 128))
+        assert (one.device, one.backend, one.tile) == ("cpu", "small", (96, 64))
     places = [(s.device, s.tile) for s in told]
     moved = places.index(("cpu", None))
     assert moved > 1
     assert {device for device, _ in places[:moved]} == {"cuda:0"}
-    assert places[moved + 1 :] == [("cpu", (192, 128))]
+    assert places[moved + 1 :] == [("cpu", (96, 64))]
     assert "smaller ones would be margin alone: it goes on on the CPU" in told[moved].why
 
 
@@ -114,7 +114,7 @@ def test_a_network_that_sees_the_whole_plane_goes_straight_to_the_cpu(small, bun
         "it sees the whole plane and cannot be cut into tiles: it goes on on the CPU"
         in shortage.why
     )
-    assert gpu.seen.count(("cuda", 192, 256)) == 1
+    assert gpu.seen.count(("cuda", 96, 128)) == 1
 
 
 def test_a_gpu_without_room_for_the_weights_is_left_at_once(small, bundle_of):
@@ -137,7 +137,7 @@ def test_what_fits_nowhere_is_an_error_and_later_planes_are_tried(small, bundle_
             one.stain(counts())
         assert "it goes on in tiles of" in caplog.text, "without a listener it is logged"
         memory["cpu"] = 1e9
-        assert one.stain(counts()).shape == (1, 192, 256)
+        assert one.stain(counts()).shape == (1, 96, 128)
 
 
 def test_other_errors_change_nothing(small, bundle_of):
