@@ -16,7 +16,7 @@ from livestain.errors import BundleError, LivestainError, StoreError
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.restain import restain
-from livestain.store import journal_path, open_store, read_journal, store_status
+from livestain.store import journal_path, lock_path, open_store, read_journal, store_status
 
 
 @pytest.fixture
@@ -199,3 +199,15 @@ def test_a_run_leaves_what_is_owed(tiny_bundle, tmp_path):
     assert told["planes_stained"] + told["planes_owed"] == 24
     status = store_status(out)
     assert status.virtual.owed == told["planes_owed"]
+
+
+def test_a_store_that_is_being_written_is_left_alone(core, tmp_path, tiny_bundle):
+    out = tmp_path / "run.ome.zarr"
+    models = {"mitochondria": str(tiny_bundle)}
+    sequence = a_sequence().replace(time_plan={"interval": 0.1, "loops": 3})
+    session = Session(core, sequence, out, models=models, worker="thread")
+    with session, pytest.raises(StoreError, match="is being written by livestain run, process"):
+        restain(out, models=models)
+    assert session.report.planes_missing == 0
+    restain(out, models=models, worker="thread")
+    assert not lock_path(out).exists()

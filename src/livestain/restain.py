@@ -16,6 +16,7 @@ from livestain.stain.setup import worker_setup
 from livestain.stain.team import make_host
 from livestain.store import (
     Journal,
+    StoreLock,
     finalise,
     journal_path,
     last_words,
@@ -127,14 +128,43 @@ def restain(
     Raises
     ------
     StoreError
-        If there is no livestain store.
+        If there is no livestain store, or another process is writing to it.
     BundleError
         If a model is not found, or is another than the run began with.
     DataError
         If a flat field or dark frame of the run is gone or has changed.
     """
-    began = time.perf_counter()
     path = Path(store).absolute()
+    open_store(path).close()  # what is no store needs no lock
+    with StoreLock(path, "restain"):
+        return _restain(
+            path,
+            models=models,
+            again=again,
+            device=device,
+            threads=threads,
+            worker=worker,
+            host_settings=host_settings,
+            stop=stop,
+            progress=progress,
+            tell=tell,
+        )
+
+
+def _restain(
+    path: Path,
+    *,
+    models: Mapping[str, str] | None,
+    again: bool,
+    device: str,
+    threads: int | None,
+    worker: Literal["process", "thread"],
+    host_settings: HostSettings | None,
+    stop: threading.Event | None,
+    progress: Callable[[int, int], None] | None,
+    tell: Callable[[str], None] | None,
+) -> RestainReport:
+    began = time.perf_counter()
     with open_store(path) as opened:
         plan = opened.plan
     if plan.open_end:  # of a run that died, whose events were decided as it went on

@@ -32,6 +32,7 @@ from livestain.stain.stained import Latency, Stained
 from livestain.stain.team import make_host
 from livestain.store import (
     Journal,
+    StoreLock,
     check_place,
     create_store,
     finalise,
@@ -172,6 +173,7 @@ class Session:
         self._journal: Journal
         self._recorder: Recorder
         self._store: Store | None = None
+        self._lock: StoreLock
         self._plan: RunPlan | None = None
         self._planned = {"raw": 0, "virtual": 0}
 
@@ -369,6 +371,8 @@ class Session:
             stack.callback(host.close, at_once=True)
             # Before the store: a model that cannot work must not cost a store that was to be replaced.
             host.start()
+            lock = StoreLock(self.out, "run")
+            stack.callback(lock.close)
             store = create_store(
                 self.out,
                 plan.store,
@@ -391,6 +395,7 @@ class Session:
             stack.callback(recorder.close)
             host.open(str(store.path))
             self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
+            self._lock = lock
             self._ledger.open(store, journal)
             stack.pop_all()
         self._memory.begin(journal)
@@ -567,6 +572,7 @@ class Session:
             self._journal.close,
             # It waits for the writes on their way; a disk that takes nothing any more has them for good.
             *(() if self._recorder.given_up else (self.store.close,)),
+            self._lock.close,
         ):
             try:
                 close()

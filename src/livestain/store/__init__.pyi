@@ -4,6 +4,7 @@ from .encoding import decode, encode
 from .export_tiff import Exported, export_tiff
 from .future import WriteFuture
 from .journal import Journal, journal_path, read_journal
+from .lock import StoreLock, lock_path
 from .plan import (
     ChannelPlan,
     CorrectionPlan,
@@ -28,6 +29,7 @@ __all__ = [
     "PlannedBlock",
     "PositionPlan",
     "Store",
+    "StoreLock",
     "StorePlan",
     "StoreStatus",
     "VirtualPlan",
@@ -44,6 +46,7 @@ __all__ = [
     "journal_path",
     "last_words",
     "level_shapes",
+    "lock_path",
     "open_store",
     "places_of",
     "read_journal",

@@ -1,0 +1,78 @@
+"""Who writes to a store holds it, and whoever comes second is told who that is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from livestain.errors import StoreError
+from livestain.store import StoreLock, lock_path
+
+HOLD = """
+import os, sys
+from livestain.store import StoreLock
+lock = StoreLock(sys.argv[1], "run")
+print("held", flush=True)
+sys.stdin.readline()
+os._exit(9)
+"""
+
+
+def test_the_second_is_refused_and_told_who_is_first(path):
+    with StoreLock(path, "run"):
+        assert lock_path(path).is_file()
+        with pytest.raises(
+            StoreError, match=rf"livestain run, process {os.getpid()} on .*, since 20"
+        ):
+            StoreLock(path, "restain")
+    assert not lock_path(path).exists()
+    StoreLock(path, "restain").close()
+
+
+def test_the_lock_of_a_process_that_was_killed_is_taken_over(path):
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"process {other.pid} "):
+            StoreLock(path, "restain")
+        other.communicate("now\n", timeout=60)
+    assert lock_path(path).is_file()
+    with StoreLock(path, "restain"):
+        assert json.loads(lock_path(path).read_text())["pid"] == os.getpid()
+    assert not lock_path(path).exists()
+
+
+@pytest.mark.parametrize("change", [{"host": "another"}, {"pid": "x"}, None])
+def test_a_lock_of_which_nothing_is_known_stays(path, change):
+    lock = StoreLock(path, "run")
+    held = json.loads(lock_path(path).read_text())
+    text = json.dumps({**held, "pid": 2**22 + 1, **change}) if change else "torn"
+    lock_path(path).write_text(text)
+    with pytest.raises(StoreError, match=r"gone for sure, remove .*\.lock"):
+        StoreLock(path, "run")
+    lock.close()  # it is another's now
+    assert lock_path(path).read_text() == text
+
+
+def test_a_number_that_another_process_has_now_is_no_holder(path):
+    lock = StoreLock(path, "run")
+    held = json.loads(lock_path(path).read_text())
+    held["process_started"] -= 1000.0
+    lock_path(path).write_text(json.dumps(held))
+    with StoreLock(path, "restain"):
+        pass
+    lock.close()
+
+
+def test_closing_twice_frees_nobody_elses(path):
+    first = StoreLock(path, "run")
+    first.close()
+    with StoreLock(path, "run"):
+        first.close()
+        assert lock_path(path).is_file()
