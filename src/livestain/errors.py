@@ -12,6 +12,7 @@ __all__ = [
     "SequenceError",
     "SettingsError",
     "StoreError",
+    "ViewError",
     "WorkerError",
 ]
 
@@ -57,3 +58,7 @@ class MissingExtraError(LivestainError):
 
 class WorkerError(LivestainError):
     """The staining worker could not be started, or gave up for good."""
+
+
+class ViewError(LivestainError):
+    """No window can be opened here: no display, or no graphics to draw with."""

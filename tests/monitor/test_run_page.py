@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from xml.etree import ElementTree as Xml
 
 import numpy as np
@@ -65,6 +66,27 @@ def test_the_numbers_are_those_of_the_run(ran):
     assert found.status.raw.impossible == found.status.virtual.impossible == 1
 
 
+def test_memory_is_that_of_the_processes(tiny_bundle, tmp_path):
+    """Against the peak that the system itself keeps; the worker's is a process of its own."""
+    resource = pytest.importorskip("resource")
+    core = simulated_core(5, shape=(48, 56))
+    out = tmp_path / "run.ome.zarr"
+    models = {"mitochondria": str(tiny_bundle)}
+    report = Session(core, SEQUENCE, out, models=models, device="cpu", threads=1).run()
+    core.unloadAllDevices()
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    own, children = (
+        resource.getrusage(who).ru_maxrss / unit
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    found = run_history(out).memory_mib
+    assert set(found) == {"acquisition", "workers"}
+    assert 20 < found["acquisition"][:, 1].max() <= own + 1
+    assert 20 < found["workers"][:, 1].max() <= children + 1
+    assert np.all(np.diff(found["acquisition"][:, 0]) > 0)
+    assert report.memory_peak_mib == {name: x[:, 1].max() for name, x in found.items()}
+
+
 def test_what_is_owed_begins_and_ends_with_nothing(ran):
     owed = run_history(ran[0]).owed
     assert np.all(np.diff(owed[:, 0]) >= 0)
@@ -78,13 +100,18 @@ def test_the_page_and_its_numbers_lie_beside_the_store(ran, tmp_path):
     assert (numbers.name, page.name) == ("run.report.json", "run.report.html")
     told = json.loads(numbers.read_text(encoding="utf-8"))
     assert told["run"]["planes_stained"] == 11
+    assert told["memory_peak_mib"] == told["run"]["memory_peak_mib"]
+    assert told["lateness_ms"].keys() == {"n", "p50", "p95", "p99", "max"}
     assert told["status"]["raw"]["impossible"] == 1
     text = page.read_text(encoding="utf-8")
     assert "1 raw planes are missing for good." in text
     assert "the camera dropped it" in text or "the burst&#x27;s 3 images" in text
     assert "mitochondria (predicted)" in text
+    assert re.search(r"At most: acquisition \d+ MiB\.", text)
+    assert "after the planned time" in text
     assert "Predicted channels are not measurements." in text
     assert "http://" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert text.count("<svg") == 4
     for svg in re.findall("<svg.*?</svg>", text, re.DOTALL):
         Xml.fromstring(svg)
 

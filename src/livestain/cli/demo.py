@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import LivestainError, StoreError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def demo(
         str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
     ] = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another dish of cells.")] = DEMO_SEED,
+    view: ViewOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -46,6 +48,7 @@ def demo(
     Micro-Manager's demo hardware runs a time-lapse of brightfield stacks with a real fluorescence frame
     now and then. The mitochondria channel is predicted from brightfield while the run goes on.
     """
+    check_view(view)
     from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
     from livestain.live.microscope import simulated_core
     from livestain.live.session import Session
@@ -66,7 +69,8 @@ def demo(
         device=device,
         overwrite=True,
     )
-    report, code = drive(session, out / "latest.png")
+    viewer = make_viewer(view, session)
+    report, code = drive(session, out / "latest.png", viewer)
     result = summary(report, score(session))
     with open_store(store_path) as store:
         picture = _draw(store, out / "demo.png")
@@ -79,6 +83,7 @@ def demo(
         typer.echo(f"The picture: {picture}")
         if page is not None:
             typer.echo(f"How it went: {page}")
+    leave_open(viewer)
     raise typer.Exit(code)
 
 
@@ -136,7 +141,7 @@ def _draw(store: Store, path: Path) -> Path:
     ]
     rows = []
     for index in measured[:: max(1, len(measured) // 3)][:3]:
-        place = PlaneIndex(0, index.t, 0, index.z)
+        place = PlaneIndex(index.p, index.t, 0, index.z)
         grey = stretched(store.read(place.at(c=bright)))
         predicted = stretched(store.read_decoded(place.at(c=virtual)), 50.0, 99.8)
         true = stretched(store.read(place.at(c=real)), 50.0, 99.8)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import traceback
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -22,6 +21,8 @@ from rich.progress import (
 from rich.table import Table
 
 from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
+from livestain.cli.interrupts import Interrupts
+from livestain.cli.window import show_news, watch
 from livestain.errors import LivestainError, WorkerError
 
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from livestain.live.report import RunReport
     from livestain.live.scoring import ChannelScore
     from livestain.live.session import Session
+    from livestain.monitor.viewer import RunViewer
 
 __all__ = [
-    "Interrupts",
     "LatestPicture",
     "drive",
     "print_json",
@@ -45,10 +46,13 @@ __all__ = [
 _REDRAW_S = 0.15
 
 
-def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
-    """Run a session with a progress display on standard error.
+def drive(
+    session: Session, latest: Path | None, viewer: RunViewer | None = None
+) -> tuple[RunReport, int]:
+    """Run a session with a progress display on standard error, and a window if there is one.
 
-    Ctrl-C once stops the acquisition and stains what is owed, twice stops at once.
+    Ctrl-C once stops the acquisition and stains what is owed, twice stops at once. Closing the window
+    stops nothing.
 
     Returns
     -------
@@ -65,6 +69,11 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
         With code 1, after the error was told, where there is not even a report.
     """
     console = Console(stderr=True)
+    ended = threading.Event()
+    for end in (session.finished, session.failed):
+        end.connect(lambda _: ended.set())
+    if viewer is not None:
+        show_news(session, viewer)
     with console.status("Checking, allocating the store, warming the model ..."):
         session.start()  # Ctrl-C in here leaves nothing behind
     picture = LatestPicture(session, latest) if latest is not None else None
@@ -81,11 +90,10 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
             now = session.progress
             raw = progress.add_task("acquired", total=now.planned_raw, note="")
             virtual = progress.add_task("stained", total=now.planned_virtual, note="")
-            while True:
-                try:
-                    report = session.wait(_REDRAW_S)
-                except TimeoutError:
-                    report = None
+
+            def look() -> bool:
+                """Tell how far it is, and take Ctrl-C; return whether it is over."""
+                over = ended.is_set()
                 if interrupts.count and not session.cancelled:
                     session.cancel()
                     progress.console.print(
@@ -97,8 +105,20 @@ def drive(session: Session, latest: Path | None) -> tuple[RunReport, int]:
                 late = "" if now.latency_ms is None else f", latency {now.latency_ms:.0f} ms"
                 progress.update(raw, completed=now.acquired)
                 progress.update(virtual, completed=now.stained, note=f"owed {now.owed}{late}")
-                if report is not None:
-                    return report, exit_code(report)
+                return over
+
+            if viewer is not None:
+                watch(viewer, session, look)
+            while True:
+                try:
+                    report = session.wait(_REDRAW_S)
+                except TimeoutError:
+                    look()
+                    continue
+                look()
+                if viewer is not None and interrupts.count > 1:
+                    viewer.close()
+                return report, exit_code(report)
     except Exception as error:
         if os.environ.get("LIVESTAIN_DEBUG"):
             traceback.print_exception(error)
@@ -136,38 +156,6 @@ def score(session: Session) -> dict[str, ChannelScore]:
     except LivestainError as error:  # the run is whole, whatever a look at it says
         typer.echo(f"livestain: the predictions were not scored: {error}", err=True)
         return {}
-
-
-class Interrupts:
-    """Counts Ctrl-C in a block, where as an exception it could come between any two lines.
-
-    Parameters
-    ----------
-    stop : threading.Event, optional
-        Is set by the first one.
-    """
-
-    def __init__(self, stop: threading.Event | None = None) -> None:
-        self.count = 0
-        self._stop = stop
-        self._before: Any = None
-
-    def __enter__(self) -> Self:
-        """Listen from now on."""
-        # Python lets the main thread alone have a say; elsewhere Ctrl-C is not ours.
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._note)
-        return self
-
-    def _note(self, *_: object) -> None:
-        self.count += 1
-        if self._stop is not None:
-            self._stop.set()
-
-    def __exit__(self, *_: object) -> None:
-        """Give Ctrl-C back."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
 
 
 class LatestPicture:

@@ -51,7 +51,8 @@ def restain(
     from rich.progress import Progress
 
     from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
-    from livestain.cli.driving import Interrupts, print_json
+    from livestain.cli.driving import print_json
+    from livestain.cli.interrupts import Interrupts
     from livestain.cli.run import parse_models
     from livestain.restain import restain as stain_owed
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import MicroscopeError, SettingsError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def run(
             "nothing moves, nothing is written.",
         ),
     ] = False,
+    view: ViewOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -92,13 +94,14 @@ def run(
             "--config and --replay were both given; the planes come from one microscope or from one "
             "recording. Leave one out."
         )
+    check_view(view)
     from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
     from livestain.live.session import Session
-    from livestain.live.virtual import load_sequence, split_sequence
+    from livestain.live.virtual import load_sequence, settings_of
 
     wanted = load_sequence(sequence)
     # Where the planes are replayed, only the option or the sequence can know the pixel size.
-    known = split_sequence(wanted).settings.pixel_size_um if pixel_size is None else pixel_size
+    known = settings_of(wanted).pixel_size_um if pixel_size is None else pixel_size
     core = open_microscope(config, replay, known)
     session = Session(
         core,
@@ -122,7 +125,8 @@ def run(
             print_rehearsal(found)
         return
     latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
-    report, code = drive(session, latest if session.plan.bundles else None)
+    viewer = make_viewer(view, session)
+    report, code = drive(session, latest if session.plan.bundles else None, viewer)
     result = summary(report, score(session))
     page = write_page(session, result)
     if as_json:
@@ -131,6 +135,7 @@ def run(
         print_table(result)
         if page is not None:
             typer.echo(f"How it went: {page}")
+    leave_open(viewer)
     raise typer.Exit(code)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import MicroscopeError, SettingsError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def snap(
     show: Annotated[
         bool, typer.Option("--show", help="Open the picture in the system's viewer.")
     ] = False,
+    view: ViewOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object as the last line.")
     ] = False,
@@ -89,6 +91,7 @@ def snap(
         raise SettingsError(f"--out {out} does not end in .png; give for example {out.stem}.png.")
     if out.exists() and not overwrite:
         raise SettingsError(f"{out} is there already. Name another file, or give --overwrite.")
+    check_view(view)
     core = open_microscope(config, None, pixel_size)
     session = Session(
         core,
@@ -99,7 +102,8 @@ def snap(
         device=device,
         overwrite=overwrite,
     )
-    report, code = drive(session, None)
+    viewer = make_viewer(view, session)
+    report, code = drive(session, None, viewer)
     if report.planes_stained:
         draw_latest(session.out, PlaneIndex(0, 0, 1, 0), out)
     result = summary(report, {})
@@ -110,6 +114,7 @@ def snap(
         typer.echo(f"{out}\n{session.out}")
     if show and report.planes_stained:
         typer.launch(str(out))
+    leave_open(viewer)
     raise typer.Exit(code)
 
 

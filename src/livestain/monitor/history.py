@@ -1,4 +1,4 @@
-"""How a run went, from its journal alone: rates, latency by stage, what was owed when, light, and reasons."""
+"""How a run went, from its journal alone: rates, latency, what was owed when, memory, light, and reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import numpy as np
 
 from livestain.light import Light
 from livestain.planes import PlaneIndex
-from livestain.store import journal_path, open_store, read_journal, store_status
+from livestain.store import (
+    journal_path,
+    last_words,
+    open_store,
+    places_of,
+    read_journal,
+    store_status,
+)
+from livestain.store.asked import planes_asked_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,8 +80,13 @@ class RunHistory:
         Of planes stained while they were news: when, and how long after frameReady, in milliseconds.
     stages : dict of str to Spread
         Milliseconds by stage of those planes, in the order of `STAGES`.
+    memory_mib : dict of str to array, (n, 2)
+        Time, and the most resident memory since the time before, MiB: of `acquisition`, which is the process
+        that ran the microscope, and of its `workers` together.
     lateness_ms : Spread or None
         By how much events that the plan gives a time began later.
+    answer_ms : Spread or None
+        Where events were decided while the run went on: from a frame to the decision on the next event.
     frames_per_second : float or None
         Planes less one, by the time from the first to the last.
     light : dict of str to Light
@@ -96,7 +109,9 @@ class RunHistory:
     owed: NDArray[np.float64]
     latency_s: NDArray[np.float64]
     stages: dict[str, Spread]
+    memory_mib: dict[str, NDArray[np.float64]]
     lateness_ms: Spread | None
+    answer_ms: Spread | None
     frames_per_second: float | None
     light: dict[str, Light]
     models: list[dict[str, Any]]
@@ -114,6 +129,8 @@ class RunHistory:
             "frames_per_second": self.frames_per_second,
             "latency_ms": {name: asdict(spread) for name, spread in self.stages.items()},
             "lateness_ms": asdict(self.lateness_ms) if self.lateness_ms else None,
+            "answer_ms": asdict(self.answer_ms) if self.answer_ms else None,
+            "memory_peak_mib": {n: float(x[:, 1].max()) for n, x in self.memory_mib.items()},
             "most_owed": int(self.owed[:, 1].max()) if len(self.owed) else 0,
             "light": {name: asdict(light) for name, light in self.light.items()},
             "models": self.models,
@@ -136,8 +153,11 @@ def run_history(path: Path | str) -> RunHistory:
         If there is no livestain store, or no journal that can be read.
     """
     with open_store(path) as store:
-        plan, where = store.plan, store.path
-    lines = read_journal(journal_path(where))
+        where = store.path
+        lines = read_journal(journal_path(where))
+        there = store.present_grid()
+        plan = store.plan  # as it is after the look
+    asked = planes_asked_for(plan, there, last_words(lines).missing)
     status = store_status(path)
     times = [datetime.fromisoformat(line["time"]) for line in lines if "time" in line]
     zero = times[0] if times else datetime.now().astimezone()
@@ -169,12 +189,14 @@ def run_history(path: Path | str) -> RunHistory:
         status=status,
         acquired_s=_by_channel(planes, names, seconds),
         stained_s=_by_channel(stained, names, seconds),
-        owed=_owed(plan, by_kind, seconds),
+        owed=_owed(plan, asked, by_kind, seconds),
         latency_s=np.array(
             [(seconds(line), line["latency_ms"]["total"]) for line in live], dtype=float
         ).reshape(-1, 2),
         stages={stage: spread for stage, spread in spreads.items() if spread is not None},
+        memory_mib=_memory(by_kind["memory"], seconds),
         lateness_ms=Spread.of([line["late_ms"] for line in planes if "late_ms" in line]),
+        answer_ms=Spread.of([line["answer_ms"] for line in planes if "answer_ms" in line]),
         frames_per_second=(
             round((len(moments) - 1) / (moments[-1] - moments[0]), 3)
             if len(moments) > 1 and moments[-1] > moments[0]
@@ -199,7 +221,12 @@ def _by_channel(
     return {name: np.sort(np.array(moments)) for name, moments in found.items()}
 
 
-def _owed(plan: StorePlan, by_kind: dict[str, list[_Line]], seconds: Any) -> NDArray[np.float64]:
+def _owed(
+    plan: StorePlan,
+    asked: dict[int, NDArray[np.bool_]],
+    by_kind: dict[str, list[_Line]],
+    seconds: Any,
+) -> NDArray[np.float64]:
     """Return when the number of owed planes changed, and to what."""
     came = {PlaneIndex(*line["index"]): seconds(line) for line in by_kind["plane"]}
     settled = {
@@ -211,7 +238,7 @@ def _owed(plan: StorePlan, by_kind: dict[str, list[_Line]], seconds: Any) -> NDA
     for c, channel in enumerate(plan.channels):
         if channel.virtual is None:
             continue
-        for target in plan.planned_indices(c):
+        for target in places_of(asked[c], c):
             sources = plan.sources_of(target)
             if all(source in came for source in sources):
                 begins = max(came[source] for source in sources)
@@ -224,6 +251,14 @@ def _owed(plan: StorePlan, by_kind: dict[str, list[_Line]], seconds: Any) -> NDA
     changes.sort(key=lambda change: (change[0], -change[1]))
     moments, steps = np.array(changes, dtype=float).T
     return np.stack([moments, np.cumsum(steps)], axis=1)
+
+
+def _memory(lines: list[_Line], seconds: Any) -> dict[str, NDArray[np.float64]]:
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in lines:
+        for name, mib in line.get("mib", {}).items():
+            found[name].append((seconds(line), mib))
+    return {name: np.array(points) for name, points in found.items()}
 
 
 def _light(planes: list[_Line], names: list[str]) -> dict[str, Light]:

@@ -45,6 +45,8 @@ def draw_latest(store_path: Path, index: PlaneIndex, picture_path: Path) -> None
         Panel("overlay", overlay(grey, predicted, channel.color)),
     ]
     field = f"{plan.positions[index.p].name or f'position {index.p}'}, " if plan.n_p > 1 else ""
-    caption = f"{field}t {index.t}, z {index.z}: predicted by {channel.virtual.bundle}, not measured"
+    caption = (
+        f"{field}t {index.t}, z {index.z}: predicted by {channel.virtual.bundle}, not measured"
+    )
     picture = draw_panels([panels], pixel_size_um=plan.pixel_size_um, caption=caption)
     save_picture(picture, picture_path)

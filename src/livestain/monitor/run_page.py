@@ -17,13 +17,14 @@ from livestain.files import replacing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from livestain.monitor.history import RunHistory
+    from livestain.monitor.history import RunHistory, Spread
 
 __all__ = ["page_text", "write_report"]
 
 _RAW = ("#3c4250", "#1b7f79", "#6a5acd", "#8a6d3b")
 _PREDICTED = ("#b0127b", "#d1495b", "#7b2cbf")
 _OWED = "#c77700"
+_MEMORY = {"acquisition": "#3c4250", "workers": "#b0127b"}
 
 _STAGES = {
     "commit": "written to the store",
@@ -83,17 +84,8 @@ def page_text(history: RunHistory) -> str:
         _cumulative(history),
         *_reasons(history),
     ]
-    if len(history.owed):
-        parts += [
-            "<h2>Owed</h2>",
-            "<p>Planes that could have been predicted by then, and were not yet.</p>",
-            line_chart(
-                [Series("owed", history.owed[:, 0], history.owed[:, 1], _OWED, kind="step")],
-                x_label="seconds since the beginning",
-                y_label="planes",
-            ),
-        ]
-    parts += [*_latency(history), *_camera(history), *_models(history), "</body></html>"]
+    parts += [*_owed(history), *_memory(history), *_latency(history), *_camera(history)]
+    parts += [*_models(history), "</body></html>"]
     return "\n".join(part for part in parts if part)
 
 
@@ -152,15 +144,42 @@ def _reasons(history: RunHistory) -> list[str]:
     return ["<h2>What went wrong</h2><ul>", *items, "</ul>"]
 
 
+def _owed(history: RunHistory) -> list[str]:
+    if not len(history.owed):
+        return []
+    return [
+        "<h2>Owed</h2>",
+        "<p>Planes that could have been predicted by then, and were not yet.</p>",
+        line_chart(
+            [Series("owed", history.owed[:, 0], history.owed[:, 1], _OWED, kind="step")],
+            x_label="seconds since the beginning",
+            y_label="planes",
+        ),
+    ]
+
+
+def _memory(history: RunHistory) -> list[str]:
+    if not history.memory_mib:
+        return []
+    peaks = ", ".join(f"{n} {x[:, 1].max():.0f} MiB" for n, x in history.memory_mib.items())
+    return [
+        "<h2>Memory</h2>",
+        f"<p>Resident memory of the processes, looked at once a second. At most: {escape(peaks)}.</p>",
+        line_chart(
+            [
+                Series(name, points[:, 0], points[:, 1], _MEMORY.get(name, _OWED))
+                for name, points in history.memory_mib.items()
+            ],
+            x_label="seconds since the beginning",
+            y_label="MiB",
+        ),
+    ]
+
+
 def _latency(history: RunHistory) -> list[str]:
     if not history.stages:
         return []
-    rows = [
-        f"<tr><td>{escape(_STAGES[name])}</td>"
-        + "".join(f"<td>{getattr(spread, key):.1f}</td>" for key in ("p50", "p95", "p99", "max"))
-        + "</tr>"
-        for name, spread in history.stages.items()
-    ]
+    rows = [_spread_row(_STAGES[name], spread) for name, spread in history.stages.items()]
     later = sum(map(len, history.stained_s.values())) - len(history.latency_s)
     return [
         "<h2>Latency</h2>",
@@ -168,7 +187,7 @@ def _latency(history: RunHistory) -> list[str]:
             f"<p>Milliseconds, of the {len(history.latency_s)} planes that were predicted before a newer "
             f"time point came; {later} were filled in later and are not counted.</p>"
         ),
-        _table(("stage", "median", "95 %", "99 %", "most"), rows),
+        _table(("stage", *_SPREAD), rows),
         line_chart(
             [
                 Series(
@@ -190,19 +209,21 @@ def _camera(history: RunHistory) -> list[str]:
         f"<tr><td>{escape(name)}</td><td>{light.exposures}</td><td>{light.seconds:.3g}</td></tr>"
         for name, light in history.light.items()
     ]
-    lines = []
-    if history.frames_per_second is not None:
-        lines.append(f"{history.frames_per_second:.3g} planes a second from the first to the last.")
-    if history.lateness_ms is not None:
-        late = history.lateness_ms
-        lines.append(
-            f"Events began {late.p50:.0f} ms after their planned time (median; 95 %: {late.p95:.0f} ms, "
-            f"most: {late.max:.0f} ms)."
+    rate = history.frames_per_second
+    timing = [
+        _spread_row(name, spread)
+        for name, spread in (
+            ("after the planned time", history.lateness_ms),
+            ("from a frame to the decision on the next event", history.answer_ms),
         )
+        if spread is not None
+    ]
     return [
         "<h2>Camera and light</h2>",
-        f"<p>{escape(' '.join(lines))}</p>" if lines else "",
+        f"<p>{rate:.3g} planes a second from the first to the last.</p>" if rate else "",
         _table(("channel", "images", "seconds of exposure"), rows),
+        "<p>When events began, in milliseconds:</p>" if timing else "",
+        _table(("events", *_SPREAD), timing) if timing else "",
     ]
 
 
@@ -219,6 +240,15 @@ def _models(history: RunHistory) -> list[str]:
         "<p>Predicted channels are not measurements.</p>",
         _table(("channel", "model", "device"), rows),
     ]
+
+
+_SPREAD = ("median", "95 %", "99 %", "most")
+
+
+def _spread_row(name: str, spread: Spread) -> str:
+    values = (spread.p50, spread.p95, spread.p99, spread.max)
+    cells = "".join(f"<td>{value:.1f}</td>" for value in values)
+    return f"<tr><td>{escape(name)}</td>{cells}</tr>"
 
 
 def _table(heads: tuple[str, ...], rows: list[str]) -> str:
