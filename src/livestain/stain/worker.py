@@ -27,6 +27,7 @@ from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
 from livestain.stain.models import Models
 from livestain.stain.protocol import WorkerSetup, index_of, receive, send
+from livestain.stain.pyramids import Pyramids
 from livestain.stain.share import Share
 
 if TYPE_CHECKING:
@@ -41,12 +42,6 @@ ORPHAN_LIMIT_S = 4.5
 """How long a worker process whose parent is gone may take to finish the plane in hand."""
 
 _OWED_REPORT_S = 0.2
-
-_QUIET_S = 0.25
-"""When no plane has come for so long, pyramids may take all the time there is."""
-
-_LEVELS_SHARE = 5
-"""While planes come, pyramids take one part in this many of the time: the camera comes first."""
 
 
 class Worker:
@@ -68,15 +63,11 @@ class Worker:
         self._news = threading.Condition()
         self._leaving = False
         self._finishing = False
-        self._levels: deque[PlaneIndex] = deque()  # newest last
-        self._levels_due = 0.0
-        self._last_plane = 0.0
         self._models = Models(self._on_shortage)
-        self._share = Share()
         self._last_owed: tuple[float, int] = (0.0, -1)
-        self._has_levels = False
         self._store: Store
         self._backlog: Backlog
+        self._pyramids: Pyramids
 
     # ------------------------------------------------------------------ life
 
@@ -138,13 +129,13 @@ class Worker:
                 send(self._connection, "pong")
 
     def _open(self, path: str, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
-        from livestain.store import level_shapes, open_store
+        from livestain.store import open_store
 
         self._store = stack.enter_context(open_store(path, mode="r+"))
-        self._has_levels = len(level_shapes(*setup.shape)) > 1
-        self._share = Share(*setup.share)
         excluded = (PlaneIndex(*index) for index in setup.excluded)
-        self._backlog = Backlog(self._store.plan, excluded, live=setup.live, share=self._share)
+        share = Share(*setup.share)
+        self._backlog = Backlog(self._store.plan, excluded, live=setup.live, share=share)
+        self._pyramids = Pyramids(self._store, share)
         self._scan()
 
     def _warm(self, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
@@ -165,11 +156,7 @@ class Worker:
 
     def _scan(self) -> None:
         self._backlog.scan(self._store)
-        known = set(self._levels)
-        for c, channel in enumerate(self._store.plan.channels):
-            if channel.kind == "raw":
-                missing = self._store.levels_missing(c)
-                self._levels.extend(i for i in missing if i not in known and self._share.has(i))
+        self._pyramids.scan()
 
     # ------------------------------------------------------------------ work
 
@@ -178,8 +165,8 @@ class Worker:
             # A plane that failed stays owed until the parent says retry or exclude: wait for that.
             all_done = self._finishing and self._backlog.owed == 0
             rest = self._rest()
-            busy = self._backlog.takeable or all_done or (self._levels and not rest)
-            if not self._hear(block=not busy, timeout=rest if self._levels else None):
+            busy = self._backlog.takeable or all_done or (self._pyramids and not rest)
+            if not self._hear(block=not busy, timeout=rest if self._pyramids else None):
                 return
             for target in self._backlog.pop_skipped():
                 send(
@@ -195,19 +182,16 @@ class Worker:
                     return
                 continue
             self._report_owed(at_once=True)
-            if self._levels:
-                if not self._rest():
-                    self._write_levels(self._levels.pop())
+            if self._pyramids:
+                if not self._rest() and (why := self._pyramids.write_next()):
+                    send(self._connection, "fault", why=why)
             elif self._finishing and self._backlog.owed == 0:
                 self._finishing = False
                 send(self._connection, "finished", owed=0)
 
     def _rest(self) -> float:
-        """Return the seconds that pyramids have to wait; 0 when the acquisition is over or quiet."""
-        now = time.monotonic()
-        if self._finishing or now - self._last_plane >= _QUIET_S:
-            return 0.0
-        return max(0.0, min(self._levels_due, self._last_plane + _QUIET_S) - now)
+        """Return the seconds that pyramids have to wait; 0 when no more planes come."""
+        return 0.0 if self._finishing else self._pyramids.rest()
 
     def _hear(self, *, block: bool, timeout: float | None = None) -> bool:
         """Take in the messages that are there; False when it is time to leave."""
@@ -224,10 +208,7 @@ class Worker:
                     self._backlog.arrived(
                         index, Stamp(message["ready_ns"], message["committed_ns"])
                     )
-                    if self._has_levels:
-                        self._last_plane = time.monotonic()
-                        if self._share.has(index):
-                            self._levels.append(index)
+                    self._pyramids.arrived(index)
                 case "rescan":
                     self._scan()
                 case "retry":
@@ -302,16 +283,6 @@ class Worker:
             quality=_quality(made.plane, stored),
         )
         return True
-
-    def _write_levels(self, index: PlaneIndex) -> None:
-        """Write a plane's pyramid, then rest: cores and disk are the acquisition's first."""
-        began = time.monotonic()
-        try:
-            self._store.write_levels(index, self._store.read(index))
-        except LivestainError as error:
-            send(self._connection, "fault", why=f"pyramid of plane {tuple(index)}: {error}")
-        now = time.monotonic()
-        self._levels_due = now + (_LEVELS_SHARE - 1) * (now - began)
 
     def _report_owed(self, *, at_once: bool = False) -> None:
         now, owed = time.monotonic(), self._backlog.owed
