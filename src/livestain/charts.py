@@ -32,6 +32,7 @@ p, li { max-width: 78ch; } .soft { color: var(--soft); font-size: .9rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
+.pair { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); column-gap: 24px; }
 svg { width: 100%; height: auto; display: block; margin-top: 1rem; font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .grid { stroke: var(--line); }
 """
@@ -63,7 +64,14 @@ class Series:
     dashed: bool = False
 
 
-def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
+def line_chart(
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    y_label: str,
+    width: int = 700,
+    whole: bool = False,
+) -> str:
     """Return a chart as SVG, its y axis from 0; empty where no series has a point.
 
     Parameters
@@ -72,6 +80,10 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
         Drawn in this order.
     x_label, y_label : str
         Quantity and unit.
+    width : int
+        Of the x axis, in the unit in which text is 12 high.
+    whole : bool
+        Whether y counts something, so that there is nothing between 0 and 1.
     """
     drawn = [one for one in series if len(one.x)]
     if not drawn:
@@ -79,8 +91,8 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str) -> str:
     ticks_x = round_ticks(
         min(0.0, *(float(s.x[0]) for s in drawn)), max(float(s.x[-1]) for s in drawn)
     )
-    ticks_y = round_ticks(0.0, max(float(np.max(s.y)) for s in drawn))
-    left, width, top, tall = 64, 700, 34, 220
+    ticks_y = round_ticks(0.0, max(float(np.max(s.y)) for s in drawn), whole=whole)
+    left, top, tall = 64, 34, 220
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - ticks_x[0]) / (ticks_x[-1] - ticks_x[0])
@@ -147,12 +159,14 @@ def _thinned(one: Series) -> NDArray[np.float64]:
     return points[sorted(kept)]
 
 
-def round_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers at even distances that reach around a range, three to ten."""
+def round_ticks(low: float, high: float, *, whole: bool = False) -> list[float]:
+    """Return round numbers at even distances that reach around a range; three to ten, where not `whole`."""
     if high <= low:
-        low, high = low - 0.5, high + 0.5
+        low, high = (low, low + 2) if whole else (low - 0.5, high + 0.5)
     rough = (high - low) / 6
     decade = 10.0 ** np.floor(np.log10(rough))
     step = next(m * decade for m in (1, 2, 5, 10) if m * decade >= rough)
+    if whole:
+        step = max(step, 1.0)
     first, last = int(np.floor(low / step)), int(np.ceil(high / step))
     return [round(n * step, 12) for n in range(first, last + 1)]

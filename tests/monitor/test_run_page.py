@@ -166,6 +166,12 @@ def test_ticks_reach_around_what_is_drawn(span):
     assert np.allclose(np.diff(ticks), ticks[1] - ticks[0])
 
 
+@pytest.mark.parametrize(("most", "ticks"), [(0, [0, 1, 2]), (1, [0, 1]), (3, [0, 1, 2, 3])])
+def test_what_is_counted_has_whole_ticks(most, ticks):
+    assert round_ticks(0, most, whole=True) == ticks
+    assert round_ticks(0, 30, whole=True) == round_ticks(0, 30)
+
+
 def test_long_series_are_thinned_and_keep_their_extremes():
     x = np.arange(50_000) / 100
     y = np.ones(50_000)

@@ -24,6 +24,8 @@ __all__ = ["page_text", "write_report"]
 _RAW = ("#3c4250", "#1b7f79", "#6a5acd", "#8a6d3b")
 _PREDICTED = ("#b0127b", "#d1495b", "#7b2cbf")
 _OWED = "#c77700"
+_HALF = 330
+"""Width of charts that stand side by side."""
 _MEMORY = {"acquisition": "#3c4250", "workers": "#b0127b"}
 
 _STAGES = {
@@ -84,8 +86,8 @@ def page_text(history: RunHistory) -> str:
         _cumulative(history),
         *_reasons(history),
     ]
-    parts += [*_owed(history), *_memory(history), *_latency(history), *_camera(history)]
-    parts += [*_models(history), "</body></html>"]
+    parts += ["<div class='pair'>", *_owed(history), *_memory(history), "</div>"]
+    parts += [*_latency(history), *_camera(history), *_models(history), "</body></html>"]
     return "\n".join(part for part in parts if part)
 
 
@@ -132,7 +134,9 @@ def _cumulative(history: RunHistory) -> str:
         for (name, moments), colour in zip(by_channel.items(), cycle(colours), strict=False):
             counts = np.arange(1, len(moments) + 1)
             series.append(Series(name + word, moments, counts, colour, "step", dashed=bool(word)))
-    return line_chart(series, x_label="seconds since the beginning", y_label="planes in the store")
+    return line_chart(
+        series, x_label="seconds since the beginning", y_label="planes in the store", whole=True
+    )
 
 
 def _reasons(history: RunHistory) -> list[str]:
@@ -148,13 +152,16 @@ def _owed(history: RunHistory) -> list[str]:
     if not len(history.owed):
         return []
     return [
-        "<h2>Owed</h2>",
+        "<section><h2>Owed</h2>",
         "<p>Planes that could have been predicted by then, and were not yet.</p>",
         line_chart(
             [Series("owed", history.owed[:, 0], history.owed[:, 1], _OWED, kind="step")],
             x_label="seconds since the beginning",
             y_label="planes",
+            width=_HALF,
+            whole=True,
         ),
+        "</section>",
     ]
 
 
@@ -163,8 +170,8 @@ def _memory(history: RunHistory) -> list[str]:
         return []
     peaks = ", ".join(f"{n} {x[:, 1].max():.0f} MiB" for n, x in history.memory_mib.items())
     return [
-        "<h2>Memory</h2>",
-        f"<p>Resident memory of the processes, looked at once a second. At most: {escape(peaks)}.</p>",
+        "<section><h2>Memory</h2>",
+        f"<p>Resident, looked at once a second. At most: {escape(peaks)}.</p>",
         line_chart(
             [
                 Series(name, points[:, 0], points[:, 1], _MEMORY.get(name, _OWED))
@@ -172,7 +179,9 @@ def _memory(history: RunHistory) -> list[str]:
             ],
             x_label="seconds since the beginning",
             y_label="MiB",
+            width=_HALF,
         ),
+        "</section>",
     ]
 
 
