@@ -18,6 +18,8 @@ import useq
 from pymmcore_plus import CMMCorePlus
 
 from livestain.bundle import read_bundle
+from livestain.cli.devices import model_words
+from livestain.cli.driving import drive
 from livestain.errors import StoreError
 from livestain.inference import Stainer, backends
 from livestain.inference.backends import Folded
@@ -260,7 +262,7 @@ class Filling(Folded):
 
 
 def test_memory_that_runs_out_in_mid_run_costs_no_plane(
-    new_core, tiny_bundle, tmp_path, monkeypatch
+    new_core, tiny_bundle, tmp_path, monkeypatch, capsys
 ):
     """With a worker in a thread, since nothing else can fill up a process at a given moment."""
     filling = Filling()
@@ -275,12 +277,15 @@ def test_memory_that_runs_out_in_mid_run_costs_no_plane(
         worker="thread",
     )
     session.plane_stained.connect(lambda stained: filling.full.set())
-    report = session.run()
-    assert (report.planes_stained, report.planes_missing) == (6, 0)
+    report, code = drive(session, None)
+    assert (report.planes_stained, report.planes_missing, code) == (6, 0, 0)
     (fault,) = faults(out)
     assert "lacks memory on cpu for planes of 64 x 400 pixels (2.00 GiB more)" in fault["why"]
     assert report.notes == [fault["why"]]
-    assert report.models[0]["tile"] == fault["tile"]
+    assert report.models[0]["tile"] == fault["tile"] == [64, 200]
+    on_terminal = " ".join(capsys.readouterr().err.split())
+    assert on_terminal.count(f"livestain: {fault['why']}") == 1
+    assert model_words(report.models[0]) == "tiny on cpu in tiles of 64 x 200 (folded)"
     kinds = [
         x["kind"] for x in read_journal(journal_path(out)) if x["kind"] in ("fault", "stained")
     ]

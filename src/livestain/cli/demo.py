@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.devices import DeviceOption
 from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import LivestainError, StoreError
 
@@ -34,9 +35,7 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="FOLDER", help="Where to write; made if missing.")
     ] = Path(),
-    device: Annotated[
-        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another dish of cells.")] = DEMO_SEED,
     view: ViewOption = False,
     as_json: Annotated[

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
+from livestain.cli.devices import model_words
 from livestain.cli.interrupts import Interrupts
 from livestain.cli.window import show_news, watch
 from livestain.errors import LivestainError, WorkerError
@@ -90,10 +91,15 @@ def drive(
             now = session.progress
             raw = progress.add_task("acquired", total=now.planned_raw, note="")
             virtual = progress.add_task("stained", total=now.planned_virtual, note="")
+            told = 0
 
             def look() -> bool:
                 """Tell how far it is, and take Ctrl-C; return whether it is over."""
+                nonlocal told
                 over = ended.is_set()
+                for note in session.notes[told:]:
+                    told += 1
+                    progress.console.print(f"livestain: {note}", markup=False)
                 if interrupts.count and not session.cancelled:
                     session.cancel()
                     progress.console.print(
@@ -282,7 +288,7 @@ def print_table(result: dict[str, Any]) -> None:
     for model in result["models"]:
         table.add_row(
             f"model of {model['channel']}",
-            escape(f"{model['bundle']} on {model['device']} ({model['backend']})"),
+            escape(model_words(model)),
         )
     for name, r in result.get("pearson_by_channel", {}).items():
         control, gain = result["control_by_channel"][name], result["gain_by_channel"][name]

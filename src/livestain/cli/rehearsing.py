@@ -9,6 +9,8 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from livestain.cli.devices import model_words
+
 if TYPE_CHECKING:
     from livestain.live.rehearsal import Rehearsal
     from livestain.live.session import Session
@@ -47,10 +49,7 @@ def print_rehearsal(found: Rehearsal) -> None:
     for model in found.models:
         table.add_row(
             f"model of {escape(model['channel'])}",
-            escape(
-                f"{model['bundle']} on {model['device']} ({model['backend']}), "
-                f"{model['model_ms']:.3g} ms a prediction"
-            ),
+            escape(f"{model_words(model)}, {model['model_ms']:.3g} ms a prediction"),
         )
     if found.verdict:
         table.add_row("keeps up?", found.verdict)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from livestain.cli.devices import DeviceOption
+
 __all__ = ["register"]
 
 
@@ -32,9 +34,7 @@ def restain(
             "--again", help="Try planes too that were skipped, or on which the model failed."
         ),
     ] = False,
-    device: Annotated[
-        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
     ] = None,
@@ -68,6 +68,7 @@ def restain(
             threads=threads,
             stop=stop,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            tell=lambda note: bar.console.print(f"livestain: {note}", markup=False),
         )
     if as_json:
         print_json(report.to_dict())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from livestain.cli.devices import DeviceOption
 from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import MicroscopeError, SettingsError
 
@@ -50,9 +51,7 @@ def run(
             help="Show recorded planes as the camera's: images in name order, or a store.",
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
-    ] = "auto",
+    device: DeviceOption = "auto",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
     ] = None,
