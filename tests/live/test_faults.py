@@ -230,6 +230,7 @@ def test_a_worker_without_memory_for_whole_planes_goes_on_in_tiles(
     assert all("lacks memory on cpu for" in fault["why"] for fault in told)
     assert [fault["why"] for fault in told] == list(session.notes) == report.notes
     (model,) = report.models
+    assert model["bundle"] == bundle.name
     assert model["tile"] == told[-1]["tile"]
     assert model["tile"][0] * model["tile"][1] < 416 * 448
     (line,) = [x for x in read_journal(journal_path(out)) if x["kind"] == "worker"]

@@ -294,7 +294,7 @@ class WorkerHost:
 
     def _on_memory(self, message: dict[str, Any]) -> None:
         """Note that a model has changed its tiles or device; whoever is started again begins there."""
-        bundle, device, step = (message[key] for key in ("bundle", "device", "tile_step"))
+        bundle, device, step = (message[key] for key in ("folder", "device", "tile_step"))
         changed = {model.c for model in self._setup.models if model.bundle == bundle}
         for facts in self.models:
             if facts["c"] in changed:

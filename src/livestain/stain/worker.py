@@ -152,7 +152,7 @@ class Worker:
 
     def _on_shortage(self, bundle: str, shortage: Shortage) -> None:
         """Tell that a model's memory was exhausted, and how it goes on; before the next attempt."""
-        send(self._connection, "memory", bundle=bundle, **asdict(shortage))
+        send(self._connection, "memory", folder=bundle, **asdict(shortage))
 
     def _scan(self) -> None:
         self._backlog.scan(self._store)
