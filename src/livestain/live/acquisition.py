@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Acquisition"]
 
 
+_AT_ONCE_S = 1e-3
+
+
 class Acquisition:
     """One run of a sequence by pymmcore-plus' runner, which is told what it does not know.
 
@@ -107,7 +110,7 @@ class Acquisition:
             if not self.cancelled:
                 with burst_buffer(self._core, sequence):
                     self._running.set()
-                    self._core.mda.run(sequence if decided is None else decided)
+                    self._core.mda.run(_fresh(sequence) if decided is None else decided)
         finally:
             # Also after an error: it may be the burst under way that failed, short of frames.
             self._placer.end(stopped=self.stopping)
@@ -126,10 +129,13 @@ class Acquisition:
     def _on_event(self, event: useq.MDAEvent) -> None:
         self._placer.begin(event)
         # Of a time point's events the first alone can be late; the others follow it.
-        if event.min_start_time not in (None, self._planned_s):
-            self._planned_s = event.min_start_time
-            late_s = self._core.mda.event_seconds_elapsed() - self._planned_s
-            self._late_ms = round(1e3 * max(late_s, 0.0), 3)
+        planned = event.min_start_time
+        if planned is not None and planned != self._planned_s:
+            # Time points that follow as fast as it goes have no time to be late for.
+            if self._planned_s is None or abs(planned - self._planned_s) > _AT_ONCE_S:
+                late_s = self._core.mda.event_seconds_elapsed() - planned
+                self._late_ms = round(1e3 * max(late_s, 0.0), 3)
+            self._planned_s = planned
         self._cancel_again()
 
     def _cancel_again(self, *_: object) -> None:
@@ -146,3 +152,12 @@ class Acquisition:
         """Cancel our own acquisition; never one that somebody else runs on the core."""
         if self._running.is_set():
             self._core.mda.cancel()
+
+
+def _fresh(sequence: useq.MDASequence) -> useq.MDASequence:
+    """Return a copy that nobody has gone through.
+
+    useq (0.9) remembers in the plan of the autofocus where the last going through a sequence has ended, so
+    that the next one may leave out its first autofocus; and planning the run was one.
+    """
+    return type(sequence).model_validate(sequence.model_dump())

@@ -175,6 +175,22 @@ def check_presets(core: CMMCorePlus, sequence: useq.MDASequence) -> None:
             )
 
 
+def check_setup(core: CMMCorePlus, sequence: useq.MDASequence) -> None:
+    """Refuse a sequence whose setup changes the camera's frame, for which all has been planned."""
+    setup = sequence.setup
+    if setup is None:
+        return
+    camera = core.getCameraDevice()
+    changed = [f"{device} {name}" for device, name, _ in setup.properties or () if device == camera]
+    if setup.roi is not None:
+        changed.append("the region of interest")
+    if changed:
+        raise SequenceError(
+            f"The sequence's setup changes {', '.join(changed)}, and the store is planned for the camera "
+            "as it is now. Set it before the run, and leave it out of the setup."
+        )
+
+
 def check_idle(core: CMMCorePlus) -> None:
     """Refuse a microscope that somebody else is using."""
     busy = (

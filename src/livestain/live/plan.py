@@ -17,10 +17,12 @@ from livestain.live.checks import (
     camera_format,
     check_presets,
     check_recording,
+    check_setup,
     pixel_size_of,
 )
 from livestain.live.events import index_of, is_image
 from livestain.live.fields import wells_of
+from livestain.live.lockstep import check_in_time, held_at_time_points
 from livestain.live.microscope import SimulatedCore
 from livestain.live.sources import all_sources, first_source, output_of
 from livestain.live.virtual import Place, SplitSequence, VirtualChannel, kind_of_channel
@@ -133,6 +135,7 @@ def plan_run(
     if not raw_planned:
         raise SequenceError("The sequence has no image to take: give it a channel or a time plan.")
     check_presets(core, split.raw)
+    check_setup(core, split.raw)
     if repeated := [n for n in raw_names + names if (raw_names + names).count(n) > 1]:
         raise SequenceError(
             f"Two channels of the sequence are called {repeated[0]!r}; in the store each channel "
@@ -199,20 +202,24 @@ def plan_run(
                 f"{virtual.name!r} cannot be in lockstep; use lag: backfill."
             )
         targets: set[Place] = set()
+        last: dict[PlaneIndex, PlaneIndex] = {}
         for p, t, z in virtual.requested:
             target = PlaneIndex(p, t, c, z)
             needed = [i for s in sources for i in window.sources(target, s, n_t=n_t, n_z=n_z)]
             # A prediction is planned where its sources are: a sparse source gives a sparse prediction.
             if t < n_t and z < n_z and all(i in order for i in needed):
                 targets.add((p, t, z))
-                if virtual.settings.lag == "lockstep":
-                    lockstep[max(needed, key=order.__getitem__)].append(target)
+                last[target] = max(needed, key=order.__getitem__)
         if not targets:
             raise SequenceError(
                 f"No plane of the virtual channel {virtual.name!r} can be predicted: its source "
                 f"{' and '.join(repr(raw_names[s]) for s in sources)} is acquired at none of the time "
                 "points and depths asked for."
             )
+        if virtual.settings.lag == "lockstep":
+            check_in_time(virtual.name, last, sources, order)
+            for target, needed_last in last.items():
+                lockstep[needed_last].append(target)
         spec = next(o for o in bundle.description.outputs if o.name == output)
         bundles[c] = (bundle, output)
         channels.append(
@@ -251,7 +258,8 @@ def plan_run(
         codec=codec,
     )
     check_recording(core, plan)
-    return RunPlan(split.raw, plan, bundles, dict(lockstep))
+    raw = held_at_time_points(split.raw) if lockstep else split.raw
+    return RunPlan(raw, plan, bundles, dict(lockstep))
 
 
 def _planned_by_channel(events: Iterable[useq.MDAEvent], names: list[str]) -> dict[int, set[Place]]:

@@ -42,7 +42,7 @@ from livestain.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import useq
     from numpy.typing import NDArray
@@ -428,7 +428,6 @@ class Session:
 
     def _acquire(self) -> None:
         try:
-            events: useq.MDASequence | Iterator[useq.MDAEvent] = self.plan.sequence
             if self._events is not None:
                 self._decided = DecidedEvents(
                     self.core,
@@ -437,8 +436,8 @@ class Session:
                     make_room=self.store.grow,
                     is_stopping=lambda: self._acquisition.stopping,
                 )
-                events = iter(self._decided)
-            self._acquisition.run(self.plan.sequence, events)
+            decided = None if self._decided is None else iter(self._decided)
+            self._acquisition.run(self.plan.sequence, decided)
         except Exception as error:
             self._fail(self._recorder.overflowed(error))
 
