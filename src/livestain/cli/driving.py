@@ -103,7 +103,9 @@ def drive(
                 if interrupts.count and not session.cancelled:
                     session.cancel()
                     progress.console.print(
-                        "Stopped acquiring; staining what is owed. Ctrl-C again stops at once."
+                        "Stopped acquiring; what is owed is left for livestain restain."
+                        if session.leaves_owed
+                        else "Stopped acquiring; staining what is owed. Ctrl-C again stops at once."
                     )
                 if interrupts.count > 1:
                     session.abort()

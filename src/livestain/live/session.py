@@ -259,6 +259,11 @@ class Session:
         return self._acquisition.cancelled
 
     @property
+    def leaves_owed(self) -> bool:
+        """Whether the run ends with the acquisition; what is then owed is left."""
+        return self._leave_owed
+
+    @property
     def plan(self) -> RunPlan:
         """What this session will do; makes the checks that need no store."""
         if self._plan is None:
