@@ -67,20 +67,33 @@ class DecidedEvents:
         self._taken: set[PlaneIndex] = set()
         self._frame_ns: int | None = None
         self._answer_ms: float | None = None
+        self.answers_ms: list[float] = []
+        """From each frame to the decision on the next event."""
 
     @property
     def taken(self) -> list[PlaneIndex]:
         """The places of all images that were handed to the runner, sorted."""
         return sorted(self._taken)
 
-    def note_frame(self, ready_ns: int) -> None:
-        """Note that a frame came, to which the next event may be the answer."""
-        self._frame_ns = ready_ns
+    def answered(self, ready_ns: int) -> dict[str, float]:
+        """Note that a frame came, and return how long after the one before it its event was decided.
 
-    def pop_answer_ms(self) -> float | None:
-        """Return how long after the frame before it the event under way was decided; once."""
+        Parameters
+        ----------
+        ready_ns : int
+            When it came, on the clock `time.perf_counter_ns`.
+
+        Returns
+        -------
+        dict
+            `answer_ms`; empty for the first frame, and for those of a burst after its first.
+        """
         answer, self._answer_ms = self._answer_ms, None
-        return answer
+        self._frame_ns = ready_ns
+        if answer is None:
+            return {}
+        self.answers_ms.append(answer)
+        return {"answer_ms": answer}
 
     def __iter__(self) -> Iterator[useq.MDAEvent]:
         """Yield each event, ready for the runner.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -13,33 +11,21 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from psygnal import Signal
 
-from livestain._version import __version__
 from livestain.errors import StoreError
 from livestain.live.acquisition import Acquisition
-from livestain.live.buffer import write_room
 from livestain.live.checks import check_idle, check_recording_stays, check_room, pixel_size_of
 from livestain.live.core_facts import provenance
 from livestain.live.deciding import DecidedEvents
 from livestain.live.fields import has_grid, with_tiles_as_positions
 from livestain.live.memory import MemoryWatch
+from livestain.live.open_run import OpenRun, open_run
 from livestain.live.plan import RunPlan, plan_run
-from livestain.live.recorder import Recorder
 from livestain.live.report import Acquired, Progress, RunReport
 from livestain.live.virtual import settings_of, split_sequence
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
-from livestain.stain.stained import Latency, Stained
-from livestain.stain.team import make_host
-from livestain.store import (
-    Journal,
-    StoreLock,
-    check_place,
-    create_store,
-    finalise,
-    journal_path,
-    settle,
-    store_status,
-)
+from livestain.stain.stained import Stained
+from livestain.store import check_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymmcore_plus import CMMCorePlus
 
+    from livestain.live.recorder import Recorder
     from livestain.planes import PlaneIndex
     from livestain.stain.host import HostSettings, WorkerHost
     from livestain.stain.protocol import WorkerSetup
@@ -168,12 +155,9 @@ class Session:
         self._report: RunReport | None = None
         self._shown: set[int] = set()
         self._decided: DecidedEvents | None = None
-        self._answers_ms: list[float] = []
+        self._opened: OpenRun | None = None
         self._host: WorkerHost | WorkerTeam
-        self._journal: Journal
         self._recorder: Recorder
-        self._store: Store | None = None
-        self._lock: StoreLock
         self._plan: RunPlan | None = None
         self._planned = {"raw": 0, "virtual": 0}
 
@@ -282,9 +266,13 @@ class Session:
     @property
     def store(self) -> Store:
         """The open store, from `start` on."""
-        if self._store is None:
+        return self._open_run.store
+
+    @property
+    def _open_run(self) -> OpenRun:
+        if self._opened is None:
             raise RuntimeError("The session has no store before it is started.")
-        return self._store
+        return self._opened
 
     @property
     def progress(self) -> Progress:
@@ -365,45 +353,22 @@ class Session:
     def _prepare(self) -> None:
         plan = self.plan
         self.check()
-        with ExitStack() as stack:
-            host = make_host(
-                self.worker_setup(),
-                self._on_worker,
-                # Without models the worker only writes pyramids: a thread does, and no torch is loaded.
-                kind=self._worker_kind if plan.bundles else "thread",
-                settings=self._host_settings,
-            )
-            stack.callback(host.close, at_once=True)
-            # Before the store: a model that cannot work must not cost a store that was to be replaced.
-            host.start()
-            lock = StoreLock(self.out, "run")
-            stack.callback(lock.close)
-            store = create_store(
-                self.out,
-                plan.store,
-                overwrite=self._overwrite,
-                attributes=provenance(self.core, self.sequence),
-            )
-            stack.callback(store.close)
-            stack.callback(shutil.rmtree, store.path, ignore_errors=True)  # it holds no plane yet
-            stack.callback(journal_path(store.path).unlink, missing_ok=True)
-            journal = Journal(journal_path(self.out))
-            stack.callback(journal.close)
-            journal.append("started", livestain=__version__)
-            recorder = Recorder(
-                store,
-                journal,
-                max_bytes=self._max_bytes or write_room(),
-                on_committed=self._on_committed,
-                on_error=self._fail,
-            )
-            stack.callback(recorder.close)
-            host.open(str(store.path))
-            self._store, self._journal, self._recorder, self._host = store, journal, recorder, host
-            self._lock = lock
-            self._ledger.open(store, journal)
-            stack.pop_all()
-        self._memory.begin(journal)
+        opened = open_run(
+            plan,
+            self.worker_setup(),
+            self.out,
+            attributes=lambda: provenance(self.core, self.sequence),
+            ledger=self._ledger,
+            memory=self._memory,
+            overwrite=self._overwrite,
+            max_bytes=self._max_bytes,
+            kind=self._worker_kind,
+            host_settings=self._host_settings,
+            on_worker=self._on_worker,
+            on_committed=self._on_committed,
+            on_error=self._fail,
+        )
+        self._opened, self._recorder, self._host = opened, opened.recorder, opened.host
 
     # ------------------------------------------------------------------ while it runs
 
@@ -418,7 +383,7 @@ class Session:
         except BaseException as error:
             self._errors.append(error)
         finally:
-            self._close()
+            self._open_run.close(self._errors)
             try:
                 if self._errors:
                     first, *later = self._errors
@@ -455,22 +420,12 @@ class Session:
         try:
             index, facts = self._acquisition.place(event, meta)
             if self._decided is not None:
-                facts |= self._answered(ready_ns)
+                facts |= self._decided.answered(ready_ns)
             self._recorder.record(index, image, meta, ready_ns, **facts)
             for target in self.plan.awaited(index):
                 self._ledger.wait_settled(target, partial(self._is_hopeless, target))
         except BaseException as error:
             self._fail(error)
-
-    def _answered(self, ready_ns: int) -> dict[str, float]:
-        """Return how long after the frame before it this one's event was decided."""
-        assert self._decided is not None  # noqa: S101 - asked for no other run
-        self._decided.note_frame(ready_ns)
-        answer_ms = self._decided.pop_answer_ms()
-        if answer_ms is None:
-            return {}
-        self._answers_ms.append(answer_ms)
-        return {"answer_ms": answer_ms}
 
     def _is_hopeless(self, index: PlaneIndex) -> bool:
         """Whether a plane is not worth waiting for any more."""
@@ -521,67 +476,17 @@ class Session:
     # ------------------------------------------------------------------ the end
 
     def _end(self, began: float) -> None:
-        """Downstream in order: last raw writes, then what is owed, then times and report."""
-        self._recorder.flush()
-        if self._recorder.slowness:
-            self._ledger.take("fault", {"why": self._recorder.slowness})
-        self._ledger.missing(
-            "the run was stopped before it"
-            if self._acquisition.stopping
-            else "the camera gave no image for it",
-            None if self._decided is None else self._decided.taken,
+        decided = self._decided
+        self._report = self._open_run.end(
+            began,
+            self._errors,
+            stopped=self._acquisition.stopping,
+            interrupted=lambda: self.cancelled,
+            aborted=self._aborted,
+            leave_owed=self._leave_owed,
+            asked=None if decided is None else decided.taken,
+            answers_ms=() if decided is None else decided.answers_ms,
         )
-        if not self._leave_owed:
-            self._host.finish(cancelled=self._aborted)
-        if self._host.error is not None:
-            self._errors.append(self._host.error)
-        seconds = time.perf_counter() - began
-        self._host.close(at_once=self._aborted.is_set())
-        if self.store.plan.open_end:
-            settle(self.store)
-        self._ledger.unreported()
-        self._memory.close()
-        if self._memory.error is not None:
-            self._ledger.notes.append(f"memory was not watched to the end: {self._memory.error}")
-        self._journal.append("finished", interrupted=self.cancelled, failed=bool(self._errors))
-        finalise(self.out)
-        status, ledger = store_status(self.out), self._ledger
-        self._report = RunReport(
-            store=str(self.out),
-            planes_acquired=ledger.acquired,
-            planes_stained=len(ledger.stained),
-            planes_missing=status.impossible + (0 if self._leave_owed else status.owed),
-            planes_skipped=status.skipped,
-            planes_owed=status.owed,
-            planes_uncertain=len(ledger.uncertain),
-            planes_filled_in_later=len(ledger.stained) - len(ledger.latencies_ms),
-            latency_ms=Latency.of(ledger.latencies_ms),
-            answer_ms=Latency.of(self._answers_ms),
-            worker_deaths=self._host.deaths,
-            interrupted=self.cancelled,
-            seconds=round(seconds, 3),
-            models=[
-                {"channel": self.plan.store.channels[m["c"]].name, **m} for m in self._host.models
-            ],
-            memory_peak_mib=self._memory.peak_mib,
-            notes=ledger.notes,
-        )
-
-    def _close(self) -> None:
-        """Upstream to downstream, each once, whatever happened before."""
-        for close in (
-            self._recorder.close,
-            self._host.close,
-            self._memory.close,
-            self._journal.close,
-            # It waits for the writes on their way; a disk that takes nothing any more has them for good.
-            *(() if self._recorder.given_up else (self.store.close,)),
-            self._lock.close,
-        ):
-            try:
-                close()
-            except Exception as error:
-                self._errors.append(error)
 
     def __enter__(self) -> Self:
         """Start the session; leaving the block waits for its end."""
