@@ -44,14 +44,14 @@ def test_cores_fill_the_plane_once_and_margins_hold_the_halo(rows, columns, high
 
 def test_each_step_takes_clearly_less_memory_and_the_margins_end_them():
     sizes = core_sizes((2048, 1024), divisor=8, halo=51)
-    assert sizes[:4] == [(2048, 1024), (1024, 1024), (512, 1024), (512, 512)]
+    assert sizes[:4] == ((2048, 1024), (1024, 1024), (512, 1024), (512, 512))
     most = [
         max(tile.pixels for tile in tiles((2048, 1024), core, divisor=8, halo=51)) for core in sizes
     ]
     assert all(after <= 0.8 * before for before, after in itertools.pairwise(most))
     assert most[-1] < 0.03 * most[0]
-    assert core_sizes((2048, 2048), divisor=8, halo=None) == [(2048, 2048)]
-    assert core_sizes((256, 256), divisor=8, halo=160) == [(256, 256)], "nothing would be saved"
+    assert core_sizes((2048, 2048), divisor=8, halo=None) == ((2048, 2048),)
+    assert core_sizes((256, 256), divisor=8, halo=160) == ((256, 256),), "nothing would be saved"
 
 
 @pytest.mark.parametrize(

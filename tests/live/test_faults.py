@@ -183,7 +183,8 @@ def test_a_disk_that_takes_nothing_ends_the_run_naming_it(new_core, tmp_path, mo
 
 
 LIMIT = """
-import resource
+import ctypes, resource
+ctypes.CDLL(None).mallopt(-3, 2**20)  # M_MMAP_THRESHOLD: what is freed is no address of ours any more
 import livestain.inference.stainer, livestain.store.store  # what a worker has before it has a model
 import torch
 torch.set_num_threads(1)
@@ -201,13 +202,13 @@ def test_a_worker_without_memory_for_whole_planes_goes_on_in_tiles(
     """A real limit of the worker's process, while it warms up: what it finds then it keeps for the run."""
     import resource
 
-    (tmp_path / "sitecustomize.py").write_text(LIMIT.format(more=110 * 2**20))
+    (tmp_path / "sitecustomize.py").write_text(LIMIT.format(more=105 * 2**20))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")  # each thread's arena is addresses alone, and 64 MB
     out = tmp_path / "run.ome.zarr"
     bundle = bundle_of(width=16)
     session = Session(
-        new_core((416, 448)),
+        new_core((512, 512)),
         a_sequence(t=2, virtual=True),
         out,
         models={"mitochondria": str(bundle)},
@@ -232,7 +233,7 @@ def test_a_worker_without_memory_for_whole_planes_goes_on_in_tiles(
     (model,) = report.models
     assert model["bundle"] == bundle.name
     assert model["tile"] == told[-1]["tile"]
-    assert model["tile"][0] * model["tile"][1] < 416 * 448
+    assert model["tile"][0] * model["tile"][1] < 512 * 512
     (line,) = [x for x in read_journal(journal_path(out)) if x["kind"] == "worker"]
     assert line["models"][0]["tile"] == model["tile"]
     with open_store(out) as store, Stainer(read_bundle(bundle), device="cpu") as whole:

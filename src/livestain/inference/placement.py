@@ -160,7 +160,7 @@ class Placement:
             self._predict, x, self.tile, divisor=self.module.divisor, halo=self._halo
         )
 
-    def _make_do(self, why: str, sizes: list[tuple[int, int]], step: int) -> None:
+    def _make_do(self, why: str, sizes: tuple[tuple[int, int], ...], step: int) -> None:
         """Take smaller tiles, or the CPU, and say so; an error if there is nothing smaller."""
         self._let_go()
         what = f"{'tiles' if step else 'planes'} of {sizes[step][0]} x {sizes[step][1]} pixels"

@@ -9,6 +9,7 @@ What is cut is normalised and padded already, so statistics and padding are thos
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -75,7 +76,10 @@ def _along(side: int, core: int, margin: int) -> Iterator[tuple[slice, slice, sl
         yield slice(first, last), slice(start, stop), slice(start - first, stop - first)
 
 
-def core_sizes(shape: tuple[int, int], *, divisor: int, halo: int | None) -> list[tuple[int, int]]:
+@lru_cache(maxsize=64)  # asked for each plane, of few shapes
+def core_sizes(
+    shape: tuple[int, int], *, divisor: int, halo: int | None
+) -> tuple[tuple[int, int], ...]:
     """Return the cores to try where memory is short: the whole plane, then ever smaller ones.
 
     Each needs clearly less memory than the one before; where margins would take up what smaller cores
@@ -90,12 +94,12 @@ def core_sizes(shape: tuple[int, int], *, divisor: int, halo: int | None) -> lis
 
     Returns
     -------
-    list of tuple of int
+    tuple of tuple of int
         Heights and widths, in pixels; at least the whole plane's.
     """
-    found = [shape]
     if halo is None:
-        return found
+        return (shape,)
+    found = [shape]
     while True:
         height, width = found[-1]
         half_height, half_width = _half(height, divisor), _half(width, divisor)
@@ -108,7 +112,7 @@ def core_sizes(shape: tuple[int, int], *, divisor: int, halo: int | None) -> lis
                 found.append(core)
                 break
         else:
-            return found
+            return tuple(found)
 
 
 def _half(side: int, divisor: int) -> int:
