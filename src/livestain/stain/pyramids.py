@@ -11,6 +11,7 @@ from livestain.store import level_shapes
 
 if TYPE_CHECKING:
     from livestain.planes import PlaneIndex
+    from livestain.stain.backlog import Stamp
     from livestain.stain.share import Share
     from livestain.store import Store
 
@@ -21,6 +22,10 @@ _QUIET_S = 0.25
 
 _PART = 5
 """While planes come, pyramids take one part in this many of the time: the camera comes first."""
+
+
+_BEHIND_S = 0.1
+"""A plane that took so long to the disk says that the disk is behind the camera: pyramids wait for quiet."""
 
 
 class Pyramids:
@@ -41,15 +46,17 @@ class Pyramids:
         self._waiting: deque[PlaneIndex] = deque()  # newest last
         self._due = 0.0
         self._last_plane = 0.0
+        self._behind = False
 
     def __len__(self) -> int:
         """Return how many wait."""
         return len(self._waiting)
 
-    def arrived(self, index: PlaneIndex) -> None:
-        """Note that a raw plane came."""
+    def arrived(self, index: PlaneIndex, stamp: Stamp) -> None:
+        """Note that a raw plane came, and how long it took to the disk."""
         if self._any:
             self._last_plane = time.monotonic()
+            self._behind = stamp.committed_ns - stamp.ready_ns > _BEHIND_S * 1e9
             if self._share.has(index):
                 self._waiting.append(index)
 
@@ -66,7 +73,8 @@ class Pyramids:
         now = time.monotonic()
         if now - self._last_plane >= _QUIET_S:
             return 0.0
-        return max(0.0, min(self._due, self._last_plane + _QUIET_S) - now)
+        quiet = self._last_plane + _QUIET_S
+        return max(0.0, (quiet if self._behind else min(self._due, quiet)) - now)
 
     def write_next(self) -> str:
         """Write the newest plane's pyramid, then let it rest: cores and disk are the acquisition's first.

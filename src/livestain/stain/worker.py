@@ -205,10 +205,9 @@ class Worker:
             match message["kind"]:
                 case "plane":
                     index = index_of(message)
-                    self._backlog.arrived(
-                        index, Stamp(message["ready_ns"], message["committed_ns"])
-                    )
-                    self._pyramids.arrived(index)
+                    stamp = Stamp(message["ready_ns"], message["committed_ns"])
+                    self._backlog.arrived(index, stamp)
+                    self._pyramids.arrived(index, stamp)
                 case "rescan":
                     self._scan()
                 case "retry":
