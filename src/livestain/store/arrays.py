@@ -96,8 +96,6 @@ def _context() -> Any:
             # A killed process loses nothing that was written; a power cut may cost the last seconds,
             # and then the checksum says so (docs/decisions/0005-store-files.md).
             "file_io_sync": False,
-            # Compression must not take the last core from the thread that takes frames.
-            "data_copy_concurrency": {"limit": max(1, (os.cpu_count() or 2) - 1)},
         }
     )
 
