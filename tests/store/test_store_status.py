@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from livestain.cli.status import register
 from livestain.errors import StoreError
+from livestain.planes import PlaneIndex
 from livestain.store import (
     ChannelPlan,
     Journal,
     PlannedBlock,
+    PositionPlan,
     VirtualPlan,
     WindowPlan,
     create_store,
@@ -269,3 +271,29 @@ def test_the_command_on_no_store_raises_our_error(path, program):
     result = program(path)
     assert isinstance(result.exception, StoreError)
     assert "does not exist" in str(result.exception)
+
+
+def test_each_position_is_counted_by_itself(tmp_path):
+    """By name; two of one name are told apart by their numbers."""
+    positions = tuple(
+        PositionPlan(name=name, path=str(p)) for p, name in enumerate(("left", "", "twin", "twin"))
+    )
+    every = (PlannedBlock(p=range(4), t=range(2), z=range(2)),)
+    plan = make_plan(n_t=2, n_z=2, planned=every, positions=positions)
+    with create_store(tmp_path / "run.ome.zarr", plan) as store:
+        for p, n in ((0, 4), (1, 3), (2, 1)):
+            for index in [i for i in plan.planned_indices(0) if i.p == p][:n]:
+                store.write(index, plane_of(index)).result()
+        store.write_virtual(PlaneIndex(0, 0, 1, 0), np.zeros((24, 32)))
+        with Journal(journal_path(store.path)) as journal:
+            journal.append("missing", index=PlaneIndex(1, 1, 0, 1), why="the camera dropped it")
+    status = store_status(tmp_path / "run.ome.zarr")
+    assert list(status.by_position) == ["left", "Pos001", "twin (2)", "twin (3)"]
+    present = {name: c["Brightfield"].present for name, c in status.by_position.items()}
+    assert present == {"left": 4, "Pos001": 3, "twin (2)": 1, "twin (3)": 0}
+    assert status.by_position["left"]["mitochondria"].owed == 3
+    assert status.by_position["Pos001"]["Brightfield"].reasons == {"the camera dropped it": 1}
+    assert status.by_position["Pos001"]["mitochondria"].impossible == 1
+    assert status.by_channel["Brightfield"].present == status.raw.present == 8
+    told = status.to_dict()["positions"]["twin (3)"]["mitochondria"]
+    assert (told["planned"], told["owed"]) == (4, 4)

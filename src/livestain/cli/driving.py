@@ -215,6 +215,35 @@ class LatestPicture:
         self._thread.join(30.0)
 
 
+def drive_and_tell(session: Session, *, view: bool, as_json: bool) -> int:
+    """Run a session, print how it went, and write its page; return the exit code.
+
+    Parameters
+    ----------
+    session : Session
+        Not started yet.
+    view : bool
+        Whether to open a window on it, which stays until it is closed.
+    as_json : bool
+        Whether to print one JSON object in place of tables.
+    """
+    from livestain.cli.window import leave_open, make_viewer
+
+    latest = session.out.with_name(f"{session.out.name.removesuffix('.ome.zarr')}.latest.png")
+    viewer = make_viewer(view, session)
+    report, code = drive(session, latest if session.plan.bundles else None, viewer)
+    result = summary(report, score(session))
+    page = write_page(session, result)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(result)
+        if page is not None:
+            typer.echo(f"How it went: {page}")
+    leave_open(viewer)
+    return code
+
+
 def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any]:
     """Return the report with the scores, as `--json` prints it."""
     result = report.to_dict()
@@ -227,7 +256,7 @@ def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any
         result["gain_by_channel"] = {n: _gain(s) for n, s in scores.items()}
         result["pearson_by_plane"] = {
             name: [
-                {"t": i.t, "z": i.z, "pearson": round(r, 4), "control": round(k, 4)}
+                {"p": i.p, "t": i.t, "z": i.z, "pearson": round(r, 4), "control": round(k, 4)}
                 for i, r, k in zip(s.planes, s.pearson, s.control, strict=True)
             ]
             for name, s in scores.items()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from livestain.cli.devices import DeviceOption
-from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
+from livestain.cli.window import ViewOption, check_view
 from livestain.errors import MicroscopeError, SettingsError
 
 if TYPE_CHECKING:
@@ -88,13 +88,9 @@ def run(
     130: interrupted.
     """
     models = parse_models(model or [])
-    if config is not None and replay is not None:
-        raise SettingsError(
-            "--config and --replay were both given; the planes come from one microscope or from one "
-            "recording. Leave one out."
-        )
+    refuse_two_microscopes(config, replay)
     check_view(view)
-    from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
+    from livestain.cli.driving import drive_and_tell, print_json
     from livestain.live.session import Session
     from livestain.live.virtual import load_sequence, settings_of
 
@@ -123,19 +119,22 @@ def run(
         else:
             print_rehearsal(found)
         return
-    latest = out.with_name(f"{out.name.removesuffix('.ome.zarr')}.latest.png")
-    viewer = make_viewer(view, session)
-    report, code = drive(session, latest if session.plan.bundles else None, viewer)
-    result = summary(report, score(session))
-    page = write_page(session, result)
-    if as_json:
-        print_json(result)
-    else:
-        print_table(result)
-        if page is not None:
-            typer.echo(f"How it went: {page}")
-    leave_open(viewer)
-    raise typer.Exit(code)
+    raise typer.Exit(drive_and_tell(session, view=view, as_json=as_json))
+
+
+def refuse_two_microscopes(config: Path | None, replay: Path | None) -> None:
+    """Refuse both a microscope and a recording.
+
+    Raises
+    ------
+    SettingsError
+        If both are given.
+    """
+    if config is not None and replay is not None:
+        raise SettingsError(
+            "--config and --replay were both given; the planes come from one microscope or from one "
+            "recording. Leave one out."
+        )
 
 
 def parse_models(options: list[str]) -> dict[str, str]:

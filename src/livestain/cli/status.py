@@ -53,6 +53,11 @@ def _show(found: StoreStatus) -> None:
 
     for name, counts in found.by_channel.items():
         add(name, counts)
+    for position, channels in found.by_position.items():
+        table.add_section()
+        table.add_row(f"[bold]{escape(position)}[/]")
+        for name, counts in channels.items():
+            add(f"  {name}", counts)
     table.add_section()
     add("all", found.total)
     console = Console()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from livestain.live.buffer import burst_buffer
 from livestain.live.checks import check_idle
 from livestain.live.core_facts import connect_direct
+from livestain.live.events import fresh
 from livestain.live.placing import FramePlacer
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Acquisition:
             if not self.cancelled:
                 with burst_buffer(self._core, sequence):
                     self._running.set()
-                    self._core.mda.run(_fresh(sequence) if decided is None else decided)
+                    self._core.mda.run(fresh(sequence) if decided is None else decided)
         finally:
             # Also after an error: it may be the burst under way that failed, short of frames.
             self._placer.end(stopped=self.stopping)
@@ -152,12 +153,3 @@ class Acquisition:
         """Cancel our own acquisition; never one that somebody else runs on the core."""
         if self._running.is_set():
             self._core.mda.cancel()
-
-
-def _fresh(sequence: useq.MDASequence) -> useq.MDASequence:
-    """Return a copy that nobody has gone through.
-
-    useq (0.9) remembers in the plan of the autofocus where the last going through a sequence has ended, so
-    that the next one may leave out its first autofocus; and planning the run was one.
-    """
-    return type(sequence).model_validate(sequence.model_dump())

@@ -34,9 +34,20 @@ def connect_direct(signal: Any, slot: Callable[..., None]) -> None:
     signal.connect(slot, Qt.ConnectionType.DirectConnection)
 
 
-def provenance(core: CMMCorePlus, sequence: useq.MDASequence) -> dict[str, Any]:
-    """Return what the store keeps of a run: the sequence, versions, and the system's state, as JSON types."""
+def provenance(
+    core: CMMCorePlus, sequence: useq.MDASequence, *, decided: bool = False
+) -> dict[str, Any]:
+    """Return what the store keeps of a run: the sequence, versions, and the system's state, as JSON types.
+
+    Parameters
+    ----------
+    core, sequence
+        Of the run.
+    decided : bool
+        Whether events are decided while it runs.
+    """
     return {
+        "decided": decided,
         "sequence": sequence.model_dump(mode="json", exclude_unset=True),
         "versions": {name: version(name) for name in _PACKAGES},
         # Its own writer, since the state holds enums and device objects.

@@ -15,11 +15,13 @@ from livestain.live.report import RunReport
 from livestain.stain.stained import Latency
 from livestain.stain.team import make_host
 from livestain.store import (
+    STOPPED,
     Journal,
     StoreLock,
     create_store,
     finalise,
     journal_path,
+    open_store,
     settle,
     store_status,
 )
@@ -104,7 +106,7 @@ class OpenRun:
         self.recorder.flush()
         if self.recorder.slowness:
             ledger.take("fault", {"why": self.recorder.slowness})
-        why = "the run was stopped before it" if stopped else "the camera gave no image for it"
+        why = STOPPED if stopped else "the camera gave no image for it"
         ledger.missing(why, asked)
         if not leave_owed:
             self.host.finish(cancelled=aborted)
@@ -125,12 +127,12 @@ class OpenRun:
         return RunReport(
             store=str(self.out),
             planes_acquired=ledger.acquired,
-            planes_stained=len(ledger.stained),
+            planes_stained=len(ledger.stained) - ledger.known,
             planes_missing=status.impossible + (0 if leave_owed else status.owed),
             planes_skipped=status.skipped,
             planes_owed=status.owed,
             planes_uncertain=len(ledger.uncertain),
-            planes_filled_in_later=len(ledger.stained) - len(ledger.latencies_ms),
+            planes_filled_in_later=len(ledger.stained) - ledger.known - len(ledger.latencies_ms),
             latency_ms=Latency.of(ledger.latencies_ms),
             answer_ms=Latency.of(answers_ms),
             worker_deaths=self.host.deaths,
@@ -169,6 +171,7 @@ def open_run(
     ledger: Ledger,
     memory: MemoryWatch,
     overwrite: bool,
+    resume: bool,
     max_bytes: int | None,
     kind: Literal["process", "thread"],
     host_settings: HostSettings | None,
@@ -188,6 +191,8 @@ def open_run(
         The run's own, not open yet.
     overwrite, max_bytes, kind, host_settings
         See `Session`.
+    resume : bool
+        Whether the store is there already, and is gone on with.
     on_worker, on_committed, on_error : callable
         See `WorkerHost` and `Recorder`.
 
@@ -206,13 +211,17 @@ def open_run(
         host.start()
         lock = StoreLock(out, "run")
         stack.callback(lock.close)
-        store = create_store(out, plan.store, overwrite=overwrite, attributes=attributes())
-        stack.callback(store.close)
-        stack.callback(shutil.rmtree, store.path, ignore_errors=True)  # it holds no plane yet
-        stack.callback(journal_path(store.path).unlink, missing_ok=True)
+        if resume:
+            store = open_store(out, mode="r+")
+            stack.callback(store.close)
+        else:
+            store = create_store(out, plan.store, overwrite=overwrite, attributes=attributes())
+            stack.callback(store.close)
+            stack.callback(shutil.rmtree, store.path, ignore_errors=True)  # it holds no plane yet
+            stack.callback(journal_path(store.path).unlink, missing_ok=True)
         journal = Journal(journal_path(out))
         stack.callback(journal.close)
-        journal.append("started", livestain=__version__)
+        journal.append("resumed" if resume else "started", livestain=__version__)
         recorder = Recorder(
             store,
             journal,

@@ -16,11 +16,13 @@ from livestain.live.acquisition import Acquisition
 from livestain.live.checks import check_idle, check_recording_stays, check_room, pixel_size_of
 from livestain.live.core_facts import provenance
 from livestain.live.deciding import DecidedEvents
+from livestain.live.events import fresh
 from livestain.live.fields import has_grid, with_tiles_as_positions
 from livestain.live.memory import MemoryWatch
 from livestain.live.open_run import OpenRun, open_run
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.report import Acquired, Progress, RunReport
+from livestain.live.resuming import PASSED, Earlier, check_same, earlier_run, what_remains
 from livestain.live.virtual import settings_of, split_sequence
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
@@ -129,6 +131,7 @@ class Session:
         self.sequence = sequence
         self.out = Path(out).absolute()  # a program may change its folder while it runs
         self._events = events
+        self._earlier: Earlier | None = None
         self._models = models
         self._pixel_size_um = pixel_size_um
         self._device = device
@@ -160,6 +163,66 @@ class Session:
         self._recorder: Recorder
         self._plan: RunPlan | None = None
         self._planned = {"raw": 0, "virtual": 0}
+
+    @classmethod
+    def resume(
+        cls,
+        core: CMMCorePlus,
+        store: Path | str,
+        *,
+        models: Mapping[str, str] | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        max_bytes_in_flight: int | None = None,
+        leave_owed: bool = False,
+        worker: Literal["process", "thread"] = "process",
+        host_settings: HostSettings | None = None,
+    ) -> Self:
+        """Return a session that goes on with a run that died, or was stopped: start it as any other.
+
+        It takes the raw planes that are planned and not there, in the sequence's order; those whose time in
+        the plan has passed meanwhile are recorded as missing. Then it stains what is owed.
+
+        Parameters
+        ----------
+        core : CMMCorePlus
+            The microscope, as it was.
+        store : path
+            RUN.ome.zarr, its journal beside it.
+        models : mapping, optional
+            Where a bundle is now, by virtual channel, if not on the search path under its name.
+        device, threads, max_bytes_in_flight, leave_owed, worker, host_settings
+            See `Session`.
+
+        Raises
+        ------
+        StoreError
+            If there is no store, or its run cannot be gone on with. From `start`: if microscope, sequence or
+            models are not those of the run.
+        """
+        path = Path(store).absolute()
+        earlier = earlier_run(path)
+        begun_with = {
+            channel.name: channel.virtual.bundle
+            for channel in earlier.plan.channels
+            if channel.virtual is not None
+        }
+        session = cls(
+            core,
+            earlier.sequence,
+            path,
+            models={**begun_with, **(models or {})},
+            pixel_size_um=earlier.plan.pixel_size_um,
+            device=device,
+            threads=threads,
+            codec=earlier.plan.codec,
+            max_bytes_in_flight=max_bytes_in_flight,
+            leave_owed=leave_owed,
+            worker=worker,
+            host_settings=host_settings,
+        )
+        session._earlier = earlier
+        return session
 
     # ------------------------------------------------------------------ what users call
 
@@ -259,8 +322,13 @@ class Session:
                 codec=self._codec,
                 open_end=self._events is not None,
             )
+            gone: frozenset[PlaneIndex] = frozenset()
+            if self._earlier is not None:
+                check_same(self._earlier, self._plan.store, self.core, self.out)
+                gone = self._earlier.there | self._earlier.lost | self._earlier.given_up
             for c, channel in enumerate(self._plan.store.channels):
-                self._planned[channel.kind] += len(self._plan.store.planned_indices(c))
+                planned = self._plan.store.planned_indices(c)
+                self._planned[channel.kind] += sum(index not in gone for index in planned)
         return self._plan
 
     @property
@@ -335,8 +403,9 @@ class Session:
             )
         check_idle(self.core)
         check_recording_stays(self.core, self.out)
-        check_place(self.out, overwrite=self._overwrite)
-        check_room(self.out, plan.store)
+        if self._earlier is None:
+            check_place(self.out, overwrite=self._overwrite)
+            check_room(self.out, plan.store)
 
     def _with_fields(self) -> useq.MDASequence:
         """Return the sequence with one axis for fields of view."""
@@ -348,7 +417,13 @@ class Session:
     def worker_setup(self) -> WorkerSetup:
         """Return what the worker of this run has to know; makes the plan."""
         plan = self.plan
-        return worker_setup(plan.store, plan.bundles, device=self._device, threads=self._threads)
+        return worker_setup(
+            plan.store,
+            plan.bundles,
+            device=self._device,
+            threads=self._threads,
+            excluded=() if self._earlier is None else self._earlier.given_up,
+        )
 
     def _prepare(self) -> None:
         plan = self.plan
@@ -357,10 +432,11 @@ class Session:
             plan,
             self.worker_setup(),
             self.out,
-            attributes=lambda: provenance(self.core, self.sequence),
+            attributes=lambda: provenance(self.core, self.sequence, decided=bool(self._events)),
             ledger=self._ledger,
             memory=self._memory,
             overwrite=self._overwrite,
+            resume=self._earlier is not None,
             max_bytes=self._max_bytes,
             kind=self._worker_kind,
             host_settings=self._host_settings,
@@ -368,6 +444,10 @@ class Session:
             on_committed=self._on_committed,
             on_error=self._fail,
         )
+        if self._earlier is not None:
+            kinds = [channel.kind for channel in plan.store.channels]
+            done = (i for i in self._earlier.there if kinds[i.c] == "virtual")
+            self._ledger.adopt(done, self._earlier.lost)
         self._opened, self._recorder, self._host = opened, opened.recorder, opened.host
 
     # ------------------------------------------------------------------ while it runs
@@ -407,6 +487,15 @@ class Session:
                     is_stopping=lambda: self._acquisition.stopping,
                 )
             decided = None if self._decided is None else iter(self._decided)
+            if self._earlier is not None:
+                left, late = what_remains(fresh(self.plan.sequence), self._earlier)
+                for index in late:
+                    self._ledger.lose(index, PASSED)
+                if not left:
+                    return
+                engine = self.core.mda.engine
+                assert engine is not None  # noqa: S101 - pymmcore-plus sets one
+                decided = iter(engine.event_iterator(left))
             self._acquisition.run(self.plan.sequence, decided)
         except Exception as error:
             self._fail(self._recorder.overflowed(error))

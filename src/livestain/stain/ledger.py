@@ -27,6 +27,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.acquired = 0
+        self.known = 0
+        """Of the stained planes, those of an earlier run."""
         self.stained: set[PlaneIndex] = set()
         self.latencies_ms: list[float] = []
         self.notes: list[str] = []
@@ -45,6 +47,12 @@ class Ledger:
             early, self._early = self._early, []
         for kind, message in early:
             self._write(kind, message)
+
+    def adopt(self, stained: Iterable[PlaneIndex], lost: Iterable[PlaneIndex]) -> None:
+        """Take over what an earlier run on the same store has done, and lost."""
+        self.stained.update(stained)
+        self.known = len(self.stained)
+        self._lost.update(lost)
 
     def take(self, kind: str, message: dict[str, Any]) -> Stained | None:
         """Write down what the worker reports.

@@ -17,10 +17,11 @@ from .plan import (
     places_of,
 )
 from .pyramid import halve, level_shapes
-from .status import PlaneCounts, StoreStatus, last_words, store_status
+from .status import STOPPED, PlaneCounts, StoreStatus, last_words, store_status
 from .store import Store, open_store
 
 __all__ = [
+    "STOPPED",
     "ChannelPlan",
     "CorrectionPlan",
     "Exported",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from livestain.planes import PlaneIndex
 from livestain.store.asked import planes_asked_for
 from livestain.store.journal import journal_path, read_journal
+from livestain.store.layout import position_name
 from livestain.store.plan import places_of
 from livestain.store.store import open_store
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from livestain.store.plan import ChannelPlan, StorePlan
 
 
-__all__ = ["LastWords", "PlaneCounts", "StoreStatus", "last_words", "store_status"]
+__all__ = ["STOPPED", "LastWords", "PlaneCounts", "StoreStatus", "last_words", "store_status"]
+
+STOPPED = "the run was stopped before it"
+"""Why a raw plane is missing that was not taken any more; a resumed run may still take it."""
 
 _Word = Literal["owed", "skipped", "impossible"]
 
@@ -72,6 +76,8 @@ class StoreStatus:
     raw: PlaneCounts
     virtual: PlaneCounts
     by_channel: dict[str, PlaneCounts]
+    by_position: dict[str, dict[str, PlaneCounts]]
+    """The same for each channel of each position, where there are several; by their names, or numbers."""
 
     @property
     def planned(self) -> int:
@@ -123,6 +129,10 @@ class StoreStatus:
             "raw": asdict(self.raw),
             "virtual": asdict(self.virtual),
             "channels": {name: asdict(counts) for name, counts in self.by_channel.items()},
+            "positions": {
+                position: {name: asdict(counts) for name, counts in channels.items()}
+                for position, channels in self.by_position.items()
+            },
         }
 
 
@@ -164,31 +174,41 @@ def store_status(path: Path | str) -> StoreStatus:
         where = str(store.path)
 
     by_channel: dict[str, PlaneCounts] = {}
+    names = [position_name(plan, p) for p in range(plan.n_p)]
+    positions = [f"{n} ({p})" if names.count(n) > 1 else n for p, n in enumerate(names)]
+    by_position: dict[str, dict[str, PlaneCounts]] = {}
     lost: dict[str, NDArray[np.bool_]] = {}
     raw, virtual, total = PlaneCounts(), PlaneCounts(), PlaneCounts()
     for c, channel in enumerate(plan.channels):
-        counts = PlaneCounts()
-        by_channel[channel.name] = counts
         planned, here = asked[c], there[:, :, c]
-        counts.planned = int(planned.sum())
-        counts.present = int((planned & here).sum())
-        counts.missing = counts.planned - counts.present
+        fields = [PlaneCounts() for _ in positions]
+        for p, counts in enumerate(fields):
+            counts.planned = int(planned[p].sum())
+            counts.present = int((planned[p] & here[p]).sum())
+            counts.missing = counts.planned - counts.present
         # Planes that no virtual plane can be predicted from.
         gone = ~planned & ~here
         for index in places_of(planned & ~here, c):
             word, why = told.get(index) or _untold(index, channel, plan, lost, finished=finished)
+            counts = fields[index.p]
             setattr(counts, word, getattr(counts, word) + 1)
             if word != "owed":
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
                 gone[index.p, index.t, index.z] = True
         for index, why in doubts.items():
             if index.c == c and here[index.p, index.t, index.z]:
+                counts = fields[index.p]
                 counts.uncertain += 1
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
         lost[channel.name] = gone
-        (raw if channel.kind == "raw" else virtual).add(counts)
-        total.add(counts)
-    return StoreStatus(where, has_journal, finished, total, raw, virtual, by_channel)
+        of_channel = by_channel[channel.name] = PlaneCounts()
+        for name, counts in zip(positions, fields, strict=True):
+            of_channel.add(counts)
+            if len(fields) > 1:
+                by_position.setdefault(name, {})[channel.name] = counts
+        (raw if channel.kind == "raw" else virtual).add(of_channel)
+        total.add(of_channel)
+    return StoreStatus(where, has_journal, finished, total, raw, virtual, by_channel, by_position)
 
 
 class LastWords(NamedTuple):
@@ -217,6 +237,8 @@ def last_words(lines: list[dict[str, Any]]) -> LastWords:
         kind = line.get("kind")
         if kind in ("started", "resumed", "finished"):
             finished = kind == "finished"
+            if kind == "resumed":
+                told = {index: word for index, word in told.items() if word[1] != STOPPED}
             continue
         place = line.get("index")
         if not isinstance(place, list) or len(place) != 4:

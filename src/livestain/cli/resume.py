@@ -1,0 +1,82 @@
+"""``livestain resume``: a run that died, or was stopped, goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from livestain.cli.devices import DeviceOption
+from livestain.cli.window import ViewOption, check_view
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the command line."""
+    app.command("resume")(resume)
+
+
+def resume(
+    store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr, of a run that is over.")],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="Micro-Manager configuration; without it, a simulated dish."),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME=BUNDLE",
+            help="Where the model of a virtual channel is now, if it is not on the search path. Repeatable.",
+        ),
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="FOLDER_OR_STORE",
+            help="Show recorded planes as the camera's: images in name order, or a store.",
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
+    ] = None,
+    leave_owed: Annotated[
+        bool,
+        typer.Option(
+            "--leave-owed",
+            help="End with the acquisition: what is then owed is left for livestain restain.",
+        ),
+    ] = False,
+    view: ViewOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object as the last line.")
+    ] = False,
+) -> None:
+    """Go on with the run in STORE: what is planned and not there is taken, then what is owed is stained.
+
+    On the microscope as it was. Planes whose time in the plan has passed are recorded as missing. Exit codes
+    as of livestain run.
+    """
+    from livestain.cli.driving import drive_and_tell
+    from livestain.cli.run import open_microscope, parse_models, refuse_two_microscopes
+    from livestain.live.session import Session
+    from livestain.store import open_store
+
+    models = parse_models(model or [])
+    refuse_two_microscopes(config, replay)
+    check_view(view)
+    with open_store(store) as opened:
+        pixel_size_um = opened.plan.pixel_size_um
+    session = Session.resume(
+        open_microscope(config, replay, pixel_size_um),
+        store,
+        models=models,
+        device=device,
+        threads=threads,
+        leave_owed=leave_owed,
+    )
+    raise typer.Exit(drive_and_tell(session, view=view, as_json=as_json))
