@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +40,7 @@ from livestain.store import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import useq
     from pymmcore_plus import CMMCorePlus
@@ -77,11 +78,27 @@ class RunPlan:
     bundles: dict[int, tuple[Bundle, str]]
     lockstep: dict[PlaneIndex, list[PlaneIndex]]
 
-    def awaited(self, source: PlaneIndex) -> list[PlaneIndex]:
-        """Return the predictions in lockstep that the acquisition waits for after a raw plane."""
+    def awaited(self, source: PlaneIndex, here: Collection[PlaneIndex]) -> list[PlaneIndex]:
+        """Return the predictions in lockstep that the acquisition waits for after a raw plane.
+
+        Parameters
+        ----------
+        source : PlaneIndex
+            The raw plane that came.
+        here : set of PlaneIndex
+            All that came, with it; a prediction that lacks one is not waited for.
+        """
+        if not self.lockstep:
+            return []
         if not self.store.open_end:
-            return self.lockstep.get(source, [])
-        return [target.at(t=source.t) for target in self.lockstep.get(source.at(t=0), ())]
+            targets = self.lockstep.get(source, [])
+        else:  # in what order, and which of them, was decided on the way
+            targets = [t for t in self.store.targets_of(source) if t.at(t=0) in self._in_lockstep]
+        return [t for t in targets if all(i in here for i in self.store.sources_of(t))]
+
+    @cached_property
+    def _in_lockstep(self) -> frozenset[PlaneIndex]:
+        return frozenset(target for targets in self.lockstep.values() for target in targets)
 
 
 def plan_run(
@@ -292,6 +309,13 @@ def _positions(events: Iterable[useq.MDAEvent], wells: list[str]) -> tuple[Posit
     if not found:
         return (PositionPlan(),)
     several = max(found) > 0
+    for axis in "xyz":
+        without = [p for p, event in found.items() if getattr(event, f"{axis}_pos") is None]
+        if without and len(without) < len(found):
+            raise SequenceError(
+                f"Position {min(without)} of the sequence has no {axis}, and others have: its images would "
+                f"be taken wherever the one before has left the stage. Give each position its {axis}."
+            )
 
     def position(p: int) -> PositionPlan:
         path = wells[p] if wells else str(p) if several else ""
@@ -311,7 +335,8 @@ def _positions(events: Iterable[useq.MDAEvent], wells: list[str]) -> tuple[Posit
 
 def _blocks(planes: set[Place], shape: tuple[int, int, int]) -> tuple[PlannedBlock, ...]:
     grid = np.zeros(shape, dtype=bool)
-    grid[tuple(np.array(sorted(planes)).T)] = True
+    if planes:  # an empty index would mean all
+        grid[tuple(np.array(sorted(planes)).T)] = True
     return blocks_of(grid)
 
 
