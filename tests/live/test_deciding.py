@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import ome_types
 import pytest
 import useq
 import yaozarrs
@@ -80,6 +81,8 @@ def test_a_run_answers_what_was_predicted(core, tiny_bundle, tmp_path):
     assert len(answers) == 42
 
     yaozarrs.validate_zarr_store(str(out))
+    series = ome_types.from_xml(out / "OME" / "METADATA.ome.xml")
+    assert [image.pixels.size_t for image in series.images] == [40] * 3
     group = zarr.open_group(out, mode="r")
     for p in range(3):
         assert group[str(p)]["0"].shape == (40, 3, 1, 64, 64)
@@ -160,11 +163,71 @@ def test_windows_reach_back_in_time_only(core, tiny_bundle, tmp_path, use):
         assert there == [True] * 3
 
 
+LOCKSTEP = {"livestain": {"channels": {"mitochondria": {"lag": "lockstep"}}}}
+
+
+@pytest.mark.parametrize(
+    ("window", "taken", "predicted"),
+    [
+        ({"z": 3}, [(0, 1), (0, 3), (0, 2)], [(0, 2)]),  # in parts
+        ({"z": 3}, [(0, z) for z in (4, 3, 2, 1, 0)], [(0, z) for z in range(5)]),  # from above
+        ({"past": 1}, [(0, 0), (2, 0), (3, 0)], [(0, 0), (3, 0)]),  # with a gap in time
+        ({"past": 1}, [(1, 0), (0, 0)], [(0, 0), (1, 0)]),  # backwards
+    ],
+)
+def test_lockstep_waits_for_what_can_be_predicted_in_any_order(
+    core, bundle_of, tmp_path, window, taken, predicted
+):
+    out = tmp_path / "run.ome.zarr"
+    there = []
+
+    def events(running):
+        here = set()
+        for t, z in taken:
+            yield bright(0, t=t, z=z)
+            here.add((t, z))
+            there.append(
+                {i for i in predicted if running.store.is_present(PlaneIndex(0, i[0], 2, i[1]))}
+            )
+
+    stack = {"z_plan": {"range": 2, "step": 0.5}} if "z" in window else {}
+    run = session(core, bundle_of(**window), out, events, frame(metadata=LOCKSTEP, **stack))
+    run.start()
+    try:
+        report = run.wait(timeout=30)
+    finally:
+        run.abort()
+    assert there[-1] == set(predicted)
+    assert (report.planes_acquired, report.planes_stained) == (len(taken), len(predicted))
+    status = store_status(out)
+    assert (status.virtual.planned, status.missing) == (len(predicted), 0)
+
+
+@pytest.mark.parametrize("window", [{"z": 3}, {"past": 1}])
+def test_a_lost_frame_plans_nothing_that_was_not_asked_for(core, bundle_of, tmp_path, window):
+    """The last of four frames is lost; what would have followed it was never asked for."""
+    out = tmp_path / "run.ome.zarr"
+    axis = "z" if "z" in window else "t"
+    stack = {"z_plan": {"range": 2.5, "step": 0.5}} if axis == "z" else {}
+    burst = [bright(0, **{axis: n}) for n in range(4)]
+    core.camera.drops = lambda scene: scene.number == 3
+    session(core, bundle_of(**window), out, lambda _: [burst], frame(**stack)).run()
+    with open_store(out) as store:
+        assert store.plan.n_t == (1 if axis == "z" else 4)
+        place = {"z": lambda n: PlaneIndex(0, 0, 2, n), "t": lambda n: PlaneIndex(0, n, 2, 0)}[axis]
+        # Of the z-window, plane 3 needs plane 4, which nobody asked for; of the time window, it is lost.
+        assert store.plan.planned_indices(2) == [place(n) for n in range(3 if axis == "z" else 4)]
+    status = store_status(out)
+    assert (status.raw.planned, status.raw.present, status.raw.impossible) == (4, 3, 1)
+    assert status.virtual.impossible == 1
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
         (bright(7), ["position 7", "it has 3 positions", "Brightfield, Mitochondria"]),
         (bright(z=1), ["depth 1", "1 depth"]),
+        (bright(t=-1), ["time -1", "count from 0"]),
         (MDAEvent(channel="Cy5"), ["'Cy5'", "Add it"]),
         (MDAEvent(index={"c": 1}, channel="Brightfield"), ["c=1", "c=0", "Leave c out"]),
         (bright(g=2), ["index 'g'"]),

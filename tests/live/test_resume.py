@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 import useq
 import yaozarrs
 
-from livestain.errors import StoreError
+from livestain.errors import MissingPlaneError, StoreError
 from livestain.live.events import index_of
 from livestain.live.microscope import simulated_core
 from livestain.live.resuming import PASSED, earlier_run, what_remains
@@ -137,7 +139,7 @@ def test_planes_whose_time_has_passed_are_missing_and_not_faked(core, tiny_bundl
     stop_after(session, 2)
     session.run()
     earlier = earlier_run(out)
-    zero = earlier.begun[PlaneIndex(0, 0, 0, 0)]
+    zero = earlier.came[PlaneIndex(0, 0, 0, 0)]
     assert abs((datetime.now(UTC) - zero).total_seconds()) < 60
     left, late = what_remains(session.plan.sequence, earlier, zero + timedelta(seconds=150))
     assert late == [PlaneIndex(0, t, 0, z) for t in (1, 2) for z in (0, 1)]
@@ -180,7 +182,7 @@ def test_positions_have_clocks_of_their_own(core, tiny_bundle, tmp_path):
     stop_after(session, 1)
     session.run()
     earlier = earlier_run(out)
-    now = earlier.begun[PlaneIndex(0, 0, 0, 0)] + timedelta(seconds=90)
+    now = earlier.came[PlaneIndex(0, 0, 0, 0)] + timedelta(seconds=90)
     left, late = what_remains(session.plan.sequence, earlier, now)
     assert late == [PlaneIndex(0, 1, 0, 0)]
     assert [index_of(event) for event in left] == [
@@ -189,6 +191,86 @@ def test_positions_have_clocks_of_their_own(core, tiny_bundle, tmp_path):
     ]
     assert [event.min_start_time for event in left] == pytest.approx([30, 0, 60, 120])
     assert [event.reset_event_timer for event in left] == [True, True, False, False]
+
+
+def test_a_later_positions_clock_is_its_own(core, tiny_bundle, tmp_path):
+    """The camera's times count from the start of the run, which may be hours before a position's."""
+    out = tmp_path / "run.ome.zarr"
+    sequence = a_sequence(t=3, z=1, interval=60.0, stage_positions=[(0, 0), (30, 0)]).replace(
+        axis_order="ptgcz"
+    )
+    session = Session(core, sequence, out, models=models(tiny_bundle), worker="thread")
+    stop_after(session, 1)
+    session.run()
+    # As the run would have gone on: the first position to its end, an hour's rest, and the second began.
+    zero = earlier_run(out).came[PlaneIndex(0, 0, 0, 0)]
+    taken = {
+        PlaneIndex(0, 1, 0, 0): 60.0,
+        PlaneIndex(0, 2, 0, 0): 120.0,
+        PlaneIndex(1, 0, 0, 0): 3720.0,
+    }
+    with Journal(journal_path(out)) as journal, open_store(out, mode="r+") as store:
+        for index, s in taken.items():
+            store.write(index, np.ones((64, 64), np.uint16)).result()
+            when = (zero + timedelta(seconds=s)).isoformat()
+            journal.append("plane", time=when, index=index, camera_time_ms=1e3 * s)
+    now = zero + timedelta(seconds=3720 + 20)
+    left, late = what_remains(session.plan.sequence, earlier_run(out), now)
+    assert late == []
+    assert [index_of(event) for event in left] == [PlaneIndex(1, t, 0, 0) for t in (1, 2)]
+    assert [event.min_start_time for event in left] == pytest.approx([40, 100])
+
+
+@pytest.mark.parametrize("order", ["tpgcz", "ptgcz"])
+def test_each_image_that_is_left_has_its_autofocus(core, tmp_path, order):
+    """Also the first of a time-lapse, where autofocus and image both begin the clock."""
+    sequence = useq.MDASequence(
+        axis_order=order,
+        time_plan={"interval": 10, "loops": 2},
+        stage_positions=[(0, 0, 0), (30, 0, 0)],
+        channels=["Brightfield"],
+        autofocus_plan={"autofocus_motor_offset": 1.0, "axes": ["t", "p"]},
+    )
+    out = tmp_path / "run.ome.zarr"
+    session = Session(core, sequence.replace(autofocus_plan=None), out, worker="thread")
+    stop_after(session, 1)
+    session.run()
+    earlier = replace(earlier_run(out), there=frozenset(), came={})
+    left, _ = what_remains(sequence, earlier)
+    acts = [event.action.type for event in left]
+    assert acts == ["hardware_autofocus", "acquire_image"] * 4
+
+
+def test_lockstep_goes_on_past_what_was_lost(core, bundle_of, tmp_path):
+    """A prediction that lacks a plane of the earlier run is not waited for; those that can be are."""
+    out = tmp_path / "run.ome.zarr"
+    sequence = a_sequence(
+        t=4, z=1, metadata={"livestain": {"channels": {"mitochondria": {"lag": "lockstep"}}}}
+    )
+    given = models(bundle_of(past=1))
+    session = Session(core, sequence, out, models=given, worker="thread")
+    core.camera.drops = lambda scene: True
+    events = core.mda.events
+    events.eventStarted.connect(lambda event: event.index["t"] == 1 and session.cancel())
+    with contextlib.suppress(Exception):
+        session.run()
+    core.camera.drops = lambda scene: False
+    with Journal(journal_path(out)) as journal:
+        journal.append("missing", index=PlaneIndex(0, 0, 0, 0), why="the camera failed to take it")
+        for t in (0, 1):
+            journal.append(
+                "impossible", index=PlaneIndex(0, t, 1, 0), why="a source plane never came"
+            )
+    resumed = Session.resume(core, out, models=given, worker="thread")
+    resumed.start()
+    try:
+        report = resumed.wait(timeout=30)
+    finally:
+        resumed.abort()
+    assert (report.planes_acquired, report.planes_stained) == (3, 2)
+    # What was there, or given up, before is known at once.
+    with pytest.raises(MissingPlaneError):
+        resumed.wait_for(PlaneIndex(0, 1, 1, 0), timeout=0)
 
 
 def test_what_is_owed_is_stained_where_nothing_is_left_to_take(core, tiny_bundle, tmp_path):

@@ -18,15 +18,19 @@ import zarr
 from pydantic import ValidationError
 from store_cases import at, block, make_plan, plane_of
 
-from livestain.errors import StoreError
+from livestain.errors import MissingPlaneError, StoreError
+from livestain.planes import PlaneIndex
 from livestain.store import (
     ChannelPlan,
     Journal,
     PlannedBlock,
+    PositionPlan,
     WindowPlan,
     create_store,
     journal_path,
     open_store,
+    settle,
+    store_status,
 )
 from livestain.store.arrays import chunk_file
 
@@ -344,3 +348,67 @@ def raw(name, **changes):
 def test_a_plan_that_does_not_fit_together_is_refused(build, message):
     with pytest.raises(ValidationError, match=message):
         build()
+
+
+def an_open_end(path):
+    """A run of two positions whose end is open, with four time points taken, and room for as many."""
+    positions = tuple(PositionPlan(path=str(p)) for p in range(2))
+    plan = make_plan(n_t=4, n_z=1, planned=block(1, 1), positions=positions, open_end=True)
+    store = create_store(path, plan)
+    for t in range(4):
+        store.write(at(t, 0, 0), plane_of(at(t, 0, 0))).result()
+    return store
+
+
+@pytest.mark.parametrize("died", ["as it grew", "as it was settled"])
+def test_a_crash_between_arrays_and_plan_leaves_a_store_that_is_settled_later(
+    path, monkeypatch, died
+):
+    store = an_open_end(path)
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("livestain.store.store.write_group", crash)
+        with pytest.raises(KeyboardInterrupt):
+            store.grow(5) if died == "as it grew" else settle(store)
+    store.close()
+    with open_store(path, mode="r+") as again:
+        assert again.plan.open_end
+        settle(again)
+        assert again.plan.n_t == 4
+        for p in "01":
+            for level in zarr.open_group(path, mode="r")[p].arrays():
+                assert level[1].shape[0] == 4
+
+
+def test_who_reads_while_the_end_is_cut_off_finds_planes_missing(path):
+    store = an_open_end(path)
+    store.grow(9)
+    with open_store(path) as reader:
+        settle(store)
+        with pytest.raises(MissingPlaneError):
+            reader.read(PlaneIndex(1, 6, 0, 0))
+        np.testing.assert_array_equal(reader.read(at(3, 0, 0)), plane_of(at(3, 0, 0)))
+    store.close()
+
+
+def test_room_that_was_made_since_a_store_was_opened_counts(path):
+    """Nine time points, of which the reader that counts knew four when it opened the store."""
+    store = an_open_end(path)
+    grown = []
+
+    class Late(type(store)):
+        def present_grid(self, level=0):
+            if not grown:
+                grown.append(store.grow(9))
+                store.write(at(7, 0, 0), plane_of(at(7, 0, 0))).result()
+            return super().present_grid(level)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("livestain.store.status.open_store", Late)
+        status = store_status(path)
+    assert (status.raw.planned, status.raw.present) == (5, 5)
+    assert (status.virtual.planned, status.virtual.owed) == (5, 5)
+    store.close()

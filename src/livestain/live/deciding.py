@@ -136,6 +136,10 @@ class DecidedEvents:
         if not is_image(event):
             return event
         index = self._place(event)
+        if index.t < 0:
+            raise SequenceError(
+                f"An event asks for time {index.t}; times count from 0. Leave t out for the newest or next."
+            )
         like = self._planned.get(index.at(t=0))
         if like is None:
             raise SequenceError(

@@ -15,7 +15,7 @@ from livestain.planes import PlaneIndex
 from livestain.store import STOPPED, journal_path, last_words, open_store, places_of, read_journal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
     from pymmcore_plus import CMMCorePlus
@@ -46,8 +46,8 @@ class Earlier:
         Virtual planes that were skipped, or on which the model failed.
     said_um : float or None
         The pixel size that the microscope said, whatever was given beside it.
-    begun : dict of PlaneIndex to datetime
-        When the runner's clock stood at 0 by each raw plane: of its position's, where that has its own.
+    came : dict of PlaneIndex to datetime
+        When each raw plane was written, by the journal.
     """
 
     sequence: useq.MDASequence
@@ -56,7 +56,7 @@ class Earlier:
     lost: frozenset[PlaneIndex]
     given_up: frozenset[PlaneIndex]
     said_um: float | None
-    begun: dict[PlaneIndex, datetime]
+    came: dict[PlaneIndex, datetime]
 
 
 def earlier_run(path: Path) -> Earlier:
@@ -99,16 +99,15 @@ def earlier_run(path: Path) -> Earlier:
         frozenset(lost),
         frozenset(given_up),
         infos[0].get("pixel_size_um"),
-        _begun(lines),
+        _came(lines),
     )
 
 
-def _begun(lines: Iterable[dict[str, Any]]) -> dict[PlaneIndex, datetime]:
+def _came(lines: Iterable[dict[str, Any]]) -> dict[PlaneIndex, datetime]:
     return {
         PlaneIndex(*line["index"]): datetime.fromisoformat(line["time"])
-        - timedelta(milliseconds=line["camera_time_ms"])
         for line in lines
-        if line["kind"] == "plane" and "camera_time_ms" in line
+        if line["kind"] == "plane"
     }
 
 
@@ -178,8 +177,7 @@ def what_remains(
     left: list[useq.MDAEvent] = []
     late: list[PlaneIndex] = []
     for group in _by_clock(events):
-        places = [index_of(event) for event in group if is_image(event)]
-        zero = next((earlier.begun[i] for i in places if i in earlier.begun), None)
+        zero = _zero(group, earlier.came)
         # A plan of less than a second, or one that has no times at all, is late for nothing.
         timed = max(event.min_start_time or 0.0 for event in group) > 1.0
         elapsed = (now - zero).total_seconds() if zero is not None and timed else 0.0
@@ -187,11 +185,27 @@ def what_remains(
     return left, late
 
 
+def _zero(group: Iterable[useq.MDAEvent], came: Mapping[PlaneIndex, datetime]) -> datetime | None:
+    """Return when a group's clock stood at 0: no plane comes before its time, and the promptest is nearest.
+
+    The camera's times do not say it: they count from the start of the run, or of the one that went on.
+    """
+    return min(
+        (
+            came[index] - timedelta(seconds=event.min_start_time or 0.0)
+            for event in group
+            if is_image(event) and (index := index_of(event)) in came
+        ),
+        default=None,
+    )
+
+
 def _by_clock(events: Iterable[useq.MDAEvent]) -> list[list[useq.MDAEvent]]:
     """Return events in groups that share the runner's clock, which the first of each begins."""
     groups: list[list[useq.MDAEvent]] = [[]]
     for event in events:
-        if event.reset_event_timer and groups[-1]:
+        # An autofocus says it, too, before its image.
+        if event.reset_event_timer and any(map(is_image, groups[-1])):
             groups.append([])
         groups[-1].append(event)
     return groups

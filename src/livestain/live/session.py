@@ -157,6 +157,7 @@ class Session:
         )
         self._report: RunReport | None = None
         self._shown: set[int] = set()
+        self._recorded: set[PlaneIndex] = set()
         self._decided: DecidedEvents | None = None
         self._opened: OpenRun | None = None
         self._host: WorkerHost | WorkerTeam
@@ -447,7 +448,9 @@ class Session:
         if self._earlier is not None:
             kinds = [channel.kind for channel in plan.store.channels]
             done = (i for i in self._earlier.there if kinds[i.c] == "virtual")
-            self._ledger.adopt(done, self._earlier.lost)
+            there, given_up = self._earlier.there, self._earlier.given_up
+            self._ledger.adopt(done, self._earlier.lost, there | given_up)
+            self._recorded.update(there)
         self._opened, self._recorder, self._host = opened, opened.recorder, opened.host
 
     # ------------------------------------------------------------------ while it runs
@@ -511,7 +514,9 @@ class Session:
             if self._decided is not None:
                 facts |= self._decided.answered(ready_ns)
             self._recorder.record(index, image, meta, ready_ns, **facts)
-            for target in self.plan.awaited(index):
+            if self.plan.lockstep:
+                self._recorded.add(index)
+            for target in self.plan.awaited(index, self._recorded):
                 self._ledger.wait_settled(target, partial(self._is_hopeless, target))
         except BaseException as error:
             self._fail(error)

@@ -48,11 +48,18 @@ class Ledger:
         for kind, message in early:
             self._write(kind, message)
 
-    def adopt(self, stained: Iterable[PlaneIndex], lost: Iterable[PlaneIndex]) -> None:
-        """Take over what an earlier run on the same store has done, and lost."""
+    def adopt(
+        self,
+        stained: Iterable[PlaneIndex],
+        lost: Iterable[PlaneIndex],
+        settled: Iterable[PlaneIndex] = (),
+    ) -> None:
+        """Take over what an earlier run on the same store has done and lost, and what else is settled."""
         self.stained.update(stained)
         self.known = len(self.stained)
         self._lost.update(lost)
+        with self._news:
+            self._settled.update(self.stained, self._lost, settled)
 
     def take(self, kind: str, message: dict[str, Any]) -> Stained | None:
         """Write down what the worker reports.

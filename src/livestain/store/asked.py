@@ -44,7 +44,8 @@ def planes_asked_for(
         return {c: plan.planned(c) for c in range(len(plan.channels))}
     asked = {c: there[:, :, c].copy() for c in range(len(plan.channels))}
     for p, t, c, z in told:
-        if t < plan.n_t:
+        # What is told of a virtual plane may be of one with a source that nobody asked for.
+        if t < plan.n_t and plan.channels[c].virtual is None:
             asked[c][p, t, z] = True
     for c, channel in enumerate(plan.channels):
         if channel.virtual is None:

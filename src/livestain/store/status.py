@@ -169,7 +169,8 @@ def store_status(path: Path | str) -> StoreStatus:
         journal = journal_path(store.path)
         has_journal = journal.exists()
         told, doubts, finished = last_words(read_journal(journal) if has_journal else [])
-        plan, there = store.plan, store.present_grid()
+        there = store.present_grid()  # it may find more room, so the plan is asked after it
+        plan = store.plan
         asked = planes_asked_for(plan, there, told)
         where = str(store.path)
 

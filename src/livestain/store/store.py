@@ -211,14 +211,13 @@ class Store:
     def _resize(self, plan: StorePlan) -> None:
         self._must_write()
         with self._lock:
-            # The arrays first: whoever reads the plan finds the room that it speaks of; and cut off last.
-            if plan.n_t > self.plan.n_t:
-                self._resize_arrays(plan.n_t)
+            # The arrays first: whoever reads the plan finds the room that it speaks of, and a crash in
+            # between leaves an open end, which is settled later. Also where the number stays: a crash may
+            # have left arrays that grew, and a plan that did not.
+            self._resize_arrays(plan.n_t)
             group = read_group(self.path)
             group["attributes"]["livestain"]["plan"] = plan.as_json()
             write_group(self.path, group)
-            if plan.n_t < self.plan.n_t:
-                self._resize_arrays(plan.n_t)
             self._attributes = group["attributes"]["livestain"]
             self._arrays = {}
             self.plan = plan
@@ -332,7 +331,11 @@ class Store:
         where = f"Plane {index.words} of {self.path}"
         try:
             return self._read(level, index)
-        except (ValueError, OSError) as error:
+        except (
+            ValueError,
+            OSError,
+            IndexError,
+        ) as error:  # the last: another process cut the end off
             file = self._file(level, index)
             if not file.is_file():
                 raise MissingPlaneError(
@@ -406,10 +409,11 @@ class Store:
             raise StoreError(
                 f"{self.path} has levels 0 to {self._n_levels - 1}; asked for level {level}."
             )
-        found = self._arrays.get((p, level))
+        arrays = self._arrays  # held, so that what is opened before they grow is not kept after it
+        found = arrays.get((p, level))
         if found is None:
             # Two threads may both open it: the second handle replaces an equal one.
-            found = self._arrays[p, level] = open_array(self._folder(p, level), mode=self.mode)
+            found = arrays[p, level] = open_array(self._folder(p, level), mode=self.mode)
         return found
 
     def _read(self, level: int, index: PlaneIndex) -> NDArray[np.uint16]:
