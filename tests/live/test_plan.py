@@ -560,6 +560,14 @@ def test_a_sequence_is_read_as_useq_reads_it(tmp_path):
     assert load_sequence(tmp_path / "s.json").channels == read.channels
 
 
+def test_positions_are_read_as_short_lists(tmp_path):
+    (tmp_path / "s.yaml").write_text("stage_positions: [[1, 2], [3, 4, 5], {x: 6, y: 7}]")
+    first, second, third = load_sequence(tmp_path / "s.yaml").stage_positions
+    assert (first.x, first.y, first.z) == (1, 2, None)
+    assert (second.x, second.y, second.z) == (3, 4, 5)
+    assert (third.x, third.y) == (6, 7)
+
+
 @pytest.mark.parametrize(
     "time_plan",
     [{"duration": 4, "loops": 5}, [{"interval": 1, "loops": 2}, {"interval": 2, "duration": 4}]],

@@ -97,6 +97,17 @@ def test_the_verdict_in_words(core, tmp_path):
     assert slow.verdict == (
         "80 x 64 at up to 100 planes/s: about 37 % of planes live, the rest done after the run, about 12 min."
     )
+    for lag, words in (("live-only", "the rest skipped"), ("lockstep", "waits for the model")):
+        other = replace(slow, keeps_up=KeepsUp(0.37, 720.0, {}, (lag,)))
+        assert words in other.verdict
+        assert "after the run" not in other.verdict
+
+
+@pytest.mark.parametrize("lag", ["live-only", "lockstep"])
+def test_it_knows_what_becomes_of_the_rest(core, bundle_of, tmp_path, lag):
+    settings = {"livestain": {"channels": {"mitochondria": {"lag": lag}}}}
+    sequence = a_sequence(interval=0).replace(metadata=settings)
+    assert rehearsed(core, tmp_path, bundle_of(), sequence).keeps_up.lags == (lag,)
 
 
 def test_it_refuses_what_the_run_would_refuse(core, bundle_of, tmp_path):

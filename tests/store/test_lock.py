@@ -76,3 +76,9 @@ def test_closing_twice_frees_nobody_elses(path):
     with StoreLock(path, "run"):
         first.close()
         assert lock_path(path).is_file()
+
+
+def test_a_folder_that_is_a_file_is_no_lock_of_somebody(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match=r"notes\.txt is a file"):
+        StoreLock(tmp_path / "notes.txt" / "run.ome.zarr", "run")

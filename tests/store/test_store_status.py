@@ -90,6 +90,20 @@ def test_reasons_are_counted(full):
     assert status.by_channel["mitochondria"].reasons == status.reasons
     assert status.by_channel["Brightfield"].reasons == {}
     assert (status.present, status.owed, status.skipped, status.impossible) == (12, 7, 3, 2)
+    assert status.short_reasons() == status.reasons
+
+
+def test_reasons_that_name_a_place_each_are_told_in_one_line(store, program):
+    with Journal(journal_path(store.path)) as journal:
+        for n in range(9):
+            journal.append("missing", index=at(n // 3, 0, n % 3), why="its time had passed")
+            why = f"a source plane never came: Brightfield t {n // 3} z {n % 3}"
+            journal.append("impossible", index=at(n // 3, 1, n % 3), why=why)
+    found = store_status(store.path)
+    assert len(found.reasons) == 10
+    assert found.short_reasons() == {"a source plane never came": 9, "its time had passed": 9}
+    shown = program(store.path).stdout
+    assert "9 x a source plane never came\n" in shown
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def _show(found: StoreStatus) -> None:
     add("all", found.total)
     console = Console()
     console.print(table)
-    for why, number in sorted(found.reasons.items(), key=lambda item: -item[1]):
+    for why, number in sorted(found.short_reasons().items(), key=lambda item: -item[1]):
         console.print(f"{number} x {escape(why)}", highlight=False)
     if not found.journal:
         console.print("There is no journal beside the store: what is missing counts as owed.")

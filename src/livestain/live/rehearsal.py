@@ -32,11 +32,14 @@ class KeepsUp:
     model_ms : dict
         Milliseconds of one prediction by bundle, measured at the run's frame size on this machine. A
         model of whole stacks predicts a stack at once.
+    lags : tuple of str
+        Lag policies of the virtual channels, each once: what becomes of the rest.
     """
 
     share_live: float
     rest_s: float
     model_ms: dict[str, float]
+    lags: tuple[str, ...] = ("backfill",)
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,16 @@ class Rehearsal:
         if self.keeps_up.share_live >= 1:
             return f"{where}: the model keeps up."
         rest = _words(self.keeps_up.rest_s)
-        return (
-            f"{where}: about {100 * self.keeps_up.share_live:.0f} % of planes live, the rest done after the "
-            f"run, {rest}."
-        )
+        if "lockstep" in self.keeps_up.lags:
+            return (
+                f"{where}: the acquisition waits for the model (lockstep), {rest} longer or more."
+            )
+        share = f"{where}: about {100 * self.keeps_up.share_live:.0f} % of planes live"
+        if self.keeps_up.lags == ("live-only",):
+            return f"{share}, the rest skipped (live-only)."
+        if "live-only" in self.keeps_up.lags:
+            return f"{share}, the rest skipped where live-only, else done after the run, {rest} at most."
+        return f"{share}, the rest done after the run, {rest}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types."""
@@ -175,7 +184,9 @@ def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float
         sum(need for (of, _), need in needed.items() if of == worker) for worker, _ in needed
     )
     share = min(1.0, seconds / total) if total else 1.0
-    return KeepsUp(share, max(0.0, total - seconds), model_ms)
+    stained = (channel.virtual for channel in plan.store.channels)
+    lags = tuple(sorted({virtual.lag for virtual in stained if virtual is not None}))
+    return KeepsUp(share, max(0.0, total - seconds), model_ms, lags)
 
 
 def _words(seconds: float) -> str:

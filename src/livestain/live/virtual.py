@@ -142,6 +142,10 @@ def load_sequence(path: Path | str) -> useq.MDASequence:
     if not isinstance(data, dict):
         raise SequenceError(f"{path} holds no sequence: expected keys such as channels, time_plan.")
     _check_keys(data, useq.MDASequence, f"{path}")
+    if isinstance(places := data.get("stage_positions"), list):
+        # useq takes [x, y] and [x, y, z] as tuples alone, which neither YAML nor JSON has.
+        places = [tuple(place) if isinstance(place, list) else place for place in places]
+        data = {**data, "stage_positions": places}
     try:
         sequence = useq.MDASequence.model_validate(data)
     except ValidationError as error:

@@ -140,7 +140,7 @@ def _cumulative(history: RunHistory) -> str:
 
 
 def _reasons(history: RunHistory) -> list[str]:
-    reasons = sorted(history.status.reasons.items(), key=lambda item: -item[1])
+    reasons = sorted(history.status.short_reasons().items(), key=lambda item: -item[1])
     if not reasons and not history.notes:
         return []
     items = [f"<li>{number} x {escape(why)}</li>" for why, number in reasons]

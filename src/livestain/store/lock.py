@@ -62,8 +62,15 @@ class StoreLock:
 
     def _take(self, store_path: Path | str) -> None:
         for _ in range(2):
+            folder = self.path.parent
+            if (
+                folder.exists() and not folder.is_dir()
+            ):  # mkdir would take it for a lock that exists
+                raise StoreError(
+                    f"Cannot write {self.path}: {folder} is a file. Expected a folder that can be written to."
+                )
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)
                 with self.path.open("x", encoding="utf-8") as file:
                     file.write(self._mine)
             except FileExistsError:

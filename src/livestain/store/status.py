@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["STOPPED", "LastWords", "PlaneCounts", "StoreStatus", "last_words", "store_status"]
 
 STOPPED = "the run was stopped before it"
+_REASONS_MOST = 8
 """Why a raw plane is missing that was not taken any more; a resumed run may still take it."""
 
 _Word = Literal["owed", "skipped", "impossible"]
@@ -118,6 +119,15 @@ class StoreStatus:
     def reasons(self) -> dict[str, int]:
         """Why planes are skipped, impossible or uncertain -> how many."""
         return self.total.reasons
+
+    def short_reasons(self) -> dict[str, int]:
+        """Return the reasons for people: where they are many, without the places they name after a colon."""
+        if len(self.reasons) <= _REASONS_MOST:
+            return self.reasons
+        short: Counter[str] = Counter()
+        for why, number in self.reasons.items():
+            short[why.partition(": ")[0]] += number
+        return dict(short)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types; the totals lie at the top."""
