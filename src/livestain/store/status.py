@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["STOPPED", "LastWords", "PlaneCounts", "StoreStatus", "last_words", "store_status"]
 
 STOPPED = "the run was stopped before it"
-_REASONS_MOST = 8
 """Why a raw plane is missing that was not taken any more; a resumed run may still take it."""
+_REASONS_MOST = 8
+"""More different ones than these are told without the places that they name."""
 
 _Word = Literal["owed", "skipped", "impossible"]
 
