@@ -279,8 +279,10 @@ def test_what_is_owed_is_stained_where_nothing_is_left_to_take(core, tiny_bundle
         core, a_sequence(t=30), out, models=models(tiny_bundle), worker="thread", leave_owed=True
     ).run()
     owed = store_status(out).owed
-    report = Session.resume(core, out, models=models(tiny_bundle), worker="thread").run()
+    session = Session.resume(core, out, models=models(tiny_bundle), worker="thread")
+    report = session.run()
     assert (report.planes_acquired, report.planes_stained) == (0, owed)
+    assert (session.progress.stained, session.progress.planned_virtual) == (owed, owed)
     assert store_status(out).missing == 0
 
 

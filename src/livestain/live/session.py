@@ -350,7 +350,7 @@ class Session:
         return Progress(
             acquired=self._ledger.acquired,
             planned_raw=self._planned["raw"],
-            stained=len(self._ledger.stained),
+            stained=len(self._ledger.stained) - self._ledger.known,
             planned_virtual=self._planned["virtual"],
             owed=self._host.owed if started else 0,
             latency_ms=latencies[-1] if latencies else None,
