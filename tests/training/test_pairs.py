@@ -11,7 +11,14 @@ from training_cases import make_movie, make_pair, write_image
 
 from livestain.errors import DataError
 from livestain.planes import PlaneIndex
-from livestain.store import ChannelPlan, PlannedBlock, StorePlan, VirtualPlan, create_store
+from livestain.store import (
+    ChannelPlan,
+    PlannedBlock,
+    PositionPlan,
+    StorePlan,
+    VirtualPlan,
+    create_store,
+)
 from livestain.training.checks import run_checks
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
@@ -129,6 +136,35 @@ def test_predictions_are_never_learnt_from(tmp_path, spec):
             store.write_virtual(index.at(c=1), make_pair(0, dtype=np.uint16)[1] / 1e4)
     with pytest.raises(DataError, match=r"no raw channel 'mitochondria'; it has: Brightfield\."):
         find_pairs(tmp_path, spec)
+
+
+@pytest.mark.parametrize("names", [("A", "A", "p0"), ("", "p0", ""), ("", "", "")])
+def test_positions_of_one_name_show_different_cells(tmp_path, spec, names):
+    both = (PlannedBlock(p=range(3), t=(0,), z=(0,)),)
+    plan = StorePlan(
+        positions=tuple(PositionPlan(name=n, path=str(p)) for p, n in enumerate(names)),
+        n_t=1,
+        n_z=1,
+        height=64,
+        width=64,
+        pixel_size_um=0.1,
+        channels=tuple(
+            ChannelPlan(name=name, kind="raw", planned=both)
+            for name in ("Brightfield", "Mitochondria")
+        ),
+    )
+    with create_store(tmp_path / "run.ome.zarr", plan) as store:
+        for c in range(2):
+            for index in plan.planned_indices(c):
+                image = make_pair(index.p, dtype=np.uint16)[c]
+                store.write(index, image).result(timeout=20)
+    with find_pairs(tmp_path, spec) as found:
+        assert len(found.pairs) == 3
+        assert len({pair.frame for pair in found.pairs}) == 3
+        assert len({pair.name for pair in found.pairs}) == 3
+        for pair in found.pairs:
+            source, _ = make_pair(int(pair.position), dtype=np.uint16)
+            np.testing.assert_array_equal(np.squeeze(found.read(pair).source), source)
 
 
 def test_large_movies_are_hashed_in_part_and_say_so(data, spec, monkeypatch):

@@ -38,12 +38,18 @@ class StoreRecording(Recording):
         self.path = path
         self.name = movie_name(path.name)
         with open_store(path) as store:
-            plan = store.plan
             self._present = store.present_grid()
+            plan = store.plan  # as it is after the look, of a run that goes on
         # Raw channels come first in a store, so that their numbers are the store's.
         self.channels = tuple(channel.name for channel in plan.channels if channel.kind == "raw")
         several = plan.n_p > 1
-        names = [position.name or f"p{p}" for p, position in enumerate(plan.positions)]
+        given = [position.name for position in plan.positions]
+        # Two places of one name would be one frame, and their images taken for the same cells.
+        clear = all(given) and len(set(given)) == len(given)
+        names = [
+            name if clear else "-".join(filter(None, (name, f"p{p}")))
+            for p, name in enumerate(given)
+        ]
         self.places = tuple(
             Place(name if several else "", str(p), name if several else "", plan.n_t, plan.n_z)
             for p, name in enumerate(names)
