@@ -273,6 +273,23 @@ def test_lockstep_goes_on_past_what_was_lost(core, bundle_of, tmp_path):
         resumed.wait_for(PlaneIndex(0, 1, 1, 0), timeout=0)
 
 
+def test_a_run_that_somebody_else_went_on_with_is_not_taken_twice(core, tiny_bundle, tmp_path):
+    out = tmp_path / "run.ome.zarr"
+    session = Session(core, a_sequence(t=9, z=1), out, models=models(tiny_bundle), worker="thread")
+    core.mda.engine.use_hardware_sequencing = False
+    stop_after(session, 2)
+    session.run()
+    first, second = (
+        Session.resume(core, out, models=models(tiny_bundle), worker="thread") for _ in range(2)
+    )
+    assert first.run().planes_acquired > 0
+    journal = journal_path(out).read_bytes()
+    with pytest.raises(StoreError, match="written to since"):
+        second.run()
+    assert journal_path(out).read_bytes() == journal
+    assert store_status(out).present == 18
+
+
 def test_what_is_owed_is_stained_where_nothing_is_left_to_take(core, tiny_bundle, tmp_path):
     out = tmp_path / "run.ome.zarr"
     Session(

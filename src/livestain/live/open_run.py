@@ -12,6 +12,7 @@ from livestain._version import __version__
 from livestain.live.buffer import write_room
 from livestain.live.recorder import Recorder
 from livestain.live.report import RunReport
+from livestain.live.resuming import check_unchanged
 from livestain.stain.stained import Latency
 from livestain.stain.team import make_host
 from livestain.store import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from livestain.live.memory import MemoryWatch
     from livestain.live.plan import RunPlan
+    from livestain.live.resuming import Earlier
     from livestain.planes import PlaneIndex
     from livestain.stain.host import HostSettings, WorkerHost
     from livestain.stain.ledger import Ledger
@@ -171,7 +173,7 @@ def open_run(
     ledger: Ledger,
     memory: MemoryWatch,
     overwrite: bool,
-    resume: bool,
+    resume: Earlier | None,
     max_bytes: int | None,
     kind: Literal["process", "thread"],
     host_settings: HostSettings | None,
@@ -191,8 +193,8 @@ def open_run(
         The run's own, not open yet.
     overwrite, max_bytes, kind, host_settings
         See `Session`.
-    resume : bool
-        Whether the store is there already, and is gone on with.
+    resume : Earlier or None
+        What the store holds already, where it is there and is gone on with.
     on_worker, on_committed, on_error : callable
         See `WorkerHost` and `Recorder`.
 
@@ -211,7 +213,8 @@ def open_run(
         host.start()
         lock = StoreLock(out, "run")
         stack.callback(lock.close)
-        if resume:
+        if resume is not None:
+            check_unchanged(resume, out)
             store = open_store(out, mode="r+")
             stack.callback(store.close)
         else:
@@ -221,7 +224,7 @@ def open_run(
             stack.callback(journal_path(store.path).unlink, missing_ok=True)
         journal = Journal(journal_path(out))
         stack.callback(journal.close)
-        journal.append("resumed" if resume else "started", livestain=__version__)
+        journal.append("started" if resume is None else "resumed", livestain=__version__)
         recorder = Recorder(
             store,
             journal,

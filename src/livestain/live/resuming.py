@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from livestain.store import StorePlan
 
-__all__ = ["PASSED", "Earlier", "check_same", "earlier_run", "what_remains"]
+__all__ = ["PASSED", "Earlier", "check_same", "check_unchanged", "earlier_run", "what_remains"]
 
 PASSED = "its time had passed when the run was resumed"
 """Why a plane is missing that was planned while nothing ran."""
@@ -147,6 +147,21 @@ def check_same(before: Earlier, now: StorePlan, core: CMMCorePlus, path: Path) -
                 f"{path.name} cannot go on: its {field} is {short[0]}, and with this microscope it would be "
                 f"{short[1]}. Set the microscope as it was."
             )
+
+
+def check_unchanged(before: Earlier, path: Path) -> None:
+    """Refuse to go on where somebody has written since, so that no plane is taken twice; holding the lock.
+
+    Raises
+    ------
+    StoreError
+        If what is there, lost or given up is not what was read.
+    """
+    now = earlier_run(path)
+    if (now.there, now.lost, now.given_up) != (before.there, before.lost, before.given_up):
+        raise StoreError(
+            f"{path.name} has been written to since it was read to be gone on with. Resume it anew."
+        )
 
 
 def what_remains(

@@ -437,7 +437,7 @@ class Session:
             ledger=self._ledger,
             memory=self._memory,
             overwrite=self._overwrite,
-            resume=self._earlier is not None,
+            resume=self._earlier,
             max_bytes=self._max_bytes,
             kind=self._worker_kind,
             host_settings=self._host_settings,
