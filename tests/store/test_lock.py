@@ -11,6 +11,7 @@ import pytest
 
 from livestain.errors import StoreError
 from livestain.store import StoreLock, lock_path
+from livestain.store import lock as store_lock
 
 HOLD = """
 import os, sys
@@ -82,3 +83,25 @@ def test_a_folder_that_is_a_file_is_no_lock_of_somebody(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(StoreError, match=r"notes\.txt is a file"):
         StoreLock(tmp_path / "notes.txt" / "run.ome.zarr", "run")
+
+
+def test_of_two_who_take_over_a_lock_one_holds_it(path, monkeypatch):
+    """Both have read the lock of a process that is gone; one is quicker."""
+    StoreLock(path, "run")
+    held = json.loads(lock_path(path).read_text())
+    lock_path(path).write_text(json.dumps({**held, "process_started": 1.0}))
+    looked, quicker = store_lock._is_gone, []
+
+    def look(held):
+        gone = looked(held)
+        if gone and not quicker:
+            quicker.append(None)
+            quicker.append(StoreLock(path, "restain"))
+        return gone
+
+    monkeypatch.setattr(store_lock, "_is_gone", look)
+    with pytest.raises(StoreError, match="livestain restain"):
+        StoreLock(path, "run")
+    assert json.loads(lock_path(path).read_text())["what"] == "restain"
+    quicker[1].close()
+    assert not list(path.parent.glob("*.lock*"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import secrets
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -77,7 +79,7 @@ class StoreLock:
                 held = _read(self.path)
                 if held is None or not _is_gone(held):
                     raise StoreError(_told(Path(store_path), self.path, held)) from None
-                self.path.unlink(missing_ok=True)
+                self._clear(held)
             except OSError as error:
                 raise StoreError(
                     f"Cannot write {self.path}: {error.strerror or error}. Expected a folder that can be "
@@ -87,6 +89,16 @@ class StoreLock:
                 self._held = True
                 return
         raise StoreError(_told(Path(store_path), self.path, _read(self.path)))
+
+    def _clear(self, held: dict[str, Any]) -> None:
+        """Remove the lock of a process that is gone, and not that of who was quicker to take it over."""
+        aside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+        with suppress(FileNotFoundError):
+            self.path.rename(aside)
+            if _read(aside) != held:
+                with suppress(FileExistsError), self.path.open("x", encoding="utf-8") as file:
+                    file.write(aside.read_text(encoding="utf-8"))
+            aside.unlink()
 
     def close(self) -> None:
         """Give the store free; a second call does nothing."""
