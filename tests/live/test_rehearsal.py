@@ -119,6 +119,9 @@ def test_it_refuses_what_the_run_would_refuse(core, bundle_of, tmp_path):
     with pytest.raises(LivestainError):
         rehearsed(core, tmp_path, bundle_of(), a_sequence(1))
     assert [p.name for p in tmp_path.iterdir()] == ["run.ome.zarr"]
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(LivestainError, match=r"notes\.txt is no folder that can be written to"):
+        rehearsed(core, tmp_path / "notes.txt", bundle_of(), a_sequence(1))
 
 
 @pytest.mark.parametrize("as_json", [True, False])

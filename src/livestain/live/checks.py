@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -39,14 +40,19 @@ def disk_of(out: Path) -> tuple[Path, int]:
 
 
 def check_room(out: Path, plan: StorePlan) -> None:
-    """Refuse a run whose planes do not fit on the disk.
+    """Refuse a run whose planes do not fit on the disk, or that cannot be written there.
 
     Raises
     ------
     StoreError
-        Naming the bytes needed, the bytes free and the place.
+        Naming the bytes needed, the bytes free and the place; or the place that cannot be written to.
     """
     folder, free = disk_of(out)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise StoreError(
+            f"Cannot write {out.absolute()}: {folder} is no folder that can be written to. "
+            "Choose another --out."
+        )
     needed = plan.nbytes()
     if needed > free:
         raise StoreError(
