@@ -497,7 +497,7 @@ def test_a_disk_without_room_is_refused(plan, tmp_path):
     made = plan(sequence())
     check_room(tmp_path / "new" / "run.ome.zarr", made.store)
     vast = made.store.model_copy(update={"height": 10**9, "width": 10**9})
-    with pytest.raises(StoreError, match=r"GB free.*choose another --out"):
+    with pytest.raises(StoreError, match=r"MB free.*choose another --out"):
         check_room(tmp_path / "new" / "run.ome.zarr", vast)
     assert list(tmp_path.iterdir()) == []
 

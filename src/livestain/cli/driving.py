@@ -232,16 +232,22 @@ def drive_and_tell(session: Session, *, view: bool, as_json: bool) -> int:
     latest = session.out.with_name(f"{session.out.name.removesuffix('.ome.zarr')}.latest.png")
     viewer = make_viewer(view, session)
     report, code = drive(session, latest if session.plan.bundles else None, viewer)
-    result = summary(report, score(session))
-    page = write_page(session, result)
-    if as_json:
-        print_json(result)
-    else:
-        print_table(result)
-        if page is not None:
-            typer.echo(f"How it went: {page}")
+    try:
+        scores = score(session)
+    except KeyboardInterrupt:  # the run is whole; how it went is told all the same
+        typer.echo("livestain: interrupted while predictions were scored.", err=True)
+        scores, code = {}, EXIT_INTERRUPTED
+    with Interrupts() as interrupts:
+        result = summary(report, scores)
+        page = write_page(session, result)
+        if as_json:
+            print_json(result)
+        else:
+            print_table(result)
+            if page is not None:
+                typer.echo(f"How it went: {page}")
     leave_open(viewer)
-    return code
+    return EXIT_INTERRUPTED if interrupts.count else code
 
 
 def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def check_room(out: Path, plan: StorePlan) -> None:
     needed = plan.nbytes()
     if needed > free:
         raise StoreError(
-            f"The run may need {needed / 1e9:.2f} GB and {folder} has {free / 1e9:.2f} GB free. "
+            f"The run may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. "
             "Make room, shorten the sequence, or choose another --out."
         )
 

@@ -56,7 +56,7 @@ def stop_after(session, n):
 KILLED = """
 import os, sys
 sys.path.insert(0, {tests!r})
-from test_resume import a_sequence, models
+from test_resuming import a_sequence, models
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 
