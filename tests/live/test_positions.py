@@ -102,7 +102,7 @@ def test_names_and_stage_places_of_positions_are_kept(core, tiny_bundle, tmp_pat
 
 def test_positions_with_stacks_of_their_own_leave_holes(core, tiny_bundle, tmp_path):
     """A position's own z-plan: shallower fields have fewer planes, and the plan says so."""
-    deep = {"x": 5, "sequence": {"z_plan": {"range": 1.0, "step": 0.5}}}
+    deep = {"x": 5, "y": 0, "sequence": {"z_plan": {"range": 1.0, "step": 0.5}}}
     out = tmp_path / "run.ome.zarr"
     Session(
         core,
@@ -156,6 +156,7 @@ def test_tiles_of_a_grid_are_positions(core, tiny_bundle, tmp_path):
 def test_a_positions_own_grid_becomes_positions(core, tiny_bundle, tmp_path):
     own = {
         "x": 5,
+        "y": 0,
         "sequence": {"grid_plan": {"rows": 1, "columns": 2}, "z_plan": {"range": 1, "step": 0.5}},
     }
     out = tmp_path / "run.ome.zarr"
