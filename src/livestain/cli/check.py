@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.options import JsonOption
 from livestain.cli.recipes import changed_recipe
 
 if TYPE_CHECKING:
@@ -50,9 +51,7 @@ def check_data(
         Path | None,
         typer.Option("--picture", metavar="FILE.png", help="Also draw what was found."),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at recorded pairs as a training does before it begins, without training.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livestain.cli.devices import DeviceOption
+from livestain.cli.options import JsonOption
 from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import LivestainError, StoreError
 
@@ -38,9 +39,7 @@ def demo(
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another dish of cells.")] = DEMO_SEED,
     view: ViewOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Stain a simulated dish of cells live; writes demo.ome.zarr, latest.png and demo.png.
 

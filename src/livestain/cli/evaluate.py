@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.options import JsonOption
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -93,9 +95,7 @@ def evaluate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write over these files if they are there.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compare a model's predictions with recorded fluorescence, beside two controls.
 

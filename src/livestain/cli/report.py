@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from livestain.cli.options import JsonOption
+
 __all__ = ["register"]
 
 
@@ -18,9 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def report(
     store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write how a run went: RUN.report.html and RUN.report.json, beside the store.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from livestain.cli.devices import DeviceOption
+from livestain.cli.options import JsonOption, MovedModelOption, ThreadsOption
 
 __all__ = ["register"]
 
@@ -20,14 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def restain(
     store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr, of a run that is over.")],
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="NAME=BUNDLE",
-            help="Where the model of a virtual channel is now, if it is not on the search path. Repeatable.",
-        ),
-    ] = None,
+    model: MovedModelOption = None,
     again: Annotated[
         bool,
         typer.Option(
@@ -35,12 +29,8 @@ def restain(
         ),
     ] = False,
     device: DeviceOption = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Predict what is still owed in STORE, by the models that its run began with.
 

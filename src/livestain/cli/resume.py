@@ -8,6 +8,14 @@ from typing import Annotated
 import typer
 
 from livestain.cli.devices import DeviceOption
+from livestain.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LeaveOwedOption,
+    MovedModelOption,
+    ReplayOption,
+    ThreadsOption,
+)
 from livestain.cli.window import ViewOption, check_view
 
 __all__ = ["register"]
@@ -20,41 +28,14 @@ def register(app: typer.Typer) -> None:
 
 def resume(
     store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr, of a run that is over.")],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Micro-Manager configuration; without it, a simulated dish."),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="NAME=BUNDLE",
-            help="Where the model of a virtual channel is now, if it is not on the search path. Repeatable.",
-        ),
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            "--replay",
-            metavar="FOLDER_OR_STORE",
-            help="Show recorded planes as the camera's: images in name order, or a store.",
-        ),
-    ] = None,
+    config: ConfigOption = None,
+    model: MovedModelOption = None,
+    replay: ReplayOption = None,
     device: DeviceOption = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
-    ] = None,
-    leave_owed: Annotated[
-        bool,
-        typer.Option(
-            "--leave-owed",
-            help="End with the acquisition: what is then owed is left for livestain restain.",
-        ),
-    ] = False,
+    threads: ThreadsOption = None,
+    leave_owed: LeaveOwedOption = False,
     view: ViewOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Go on with the run in STORE: what is planned and not there is taken, then what is owed is stained.
 

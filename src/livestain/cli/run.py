@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from livestain.cli.devices import DeviceOption
+from livestain.cli.options import (
+    ConfigOption,
+    JsonOption,
+    LeaveOwedOption,
+    ReplayOption,
+    ThreadsOption,
+)
 from livestain.cli.window import ViewOption, check_view
 from livestain.errors import MicroscopeError, SettingsError
 
@@ -27,10 +34,7 @@ def run(
         Path, typer.Argument(metavar="SEQUENCE.yaml", help="A useq MDASequence, YAML or JSON.")
     ],
     out: Annotated[Path, typer.Option("--out", help="The store to write, RUN.ome.zarr.")],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Micro-Manager configuration; without it, a simulated dish."),
-    ] = None,
+    config: ConfigOption = None,
     model: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,18 +47,9 @@ def run(
         float | None,
         typer.Option("--pixel-size", metavar="UM", min=0.0, help="Pixel size in micrometres."),
     ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            "--replay",
-            metavar="FOLDER_OR_STORE",
-            help="Show recorded planes as the camera's: images in name order, or a store.",
-        ),
-    ] = None,
+    replay: ReplayOption = None,
     device: DeviceOption = "auto",
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU threads of the model.")
-    ] = None,
+    threads: ThreadsOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a livestain store that is there.")
     ] = False,
@@ -62,13 +57,7 @@ def run(
         Literal["blosc-lz4", "blosc-zstd", "none"],
         typer.Option("--codec", help="How planes are compressed: fast, small, not at all."),
     ] = "blosc-lz4",
-    leave_owed: Annotated[
-        bool,
-        typer.Option(
-            "--leave-owed",
-            help="End with the acquisition: what is then owed is left for livestain restain.",
-        ),
-    ] = False,
+    leave_owed: LeaveOwedOption = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -78,9 +67,7 @@ def run(
         ),
     ] = False,
     view: ViewOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run SEQUENCE and stain its virtual channels live.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from livestain.cli.options import ConfigOption, JsonOption
 from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
 from livestain.errors import MicroscopeError, SettingsError
 
@@ -33,10 +34,7 @@ def snap(
     predict: Annotated[
         str, typer.Option("--predict", metavar="NAME", help="The channel to predict.")
     ] = "mitochondria",
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="Micro-Manager configuration; without it, a simulated dish."),
-    ] = None,
+    config: ConfigOption = None,
     channel: Annotated[
         str | None,
         typer.Option(
@@ -72,9 +70,7 @@ def snap(
         bool, typer.Option("--show", help="Open the picture in the system's viewer.")
     ] = False,
     view: ViewOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object as the last line.")
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Take one image of the field under the objective, and stain it.
 
