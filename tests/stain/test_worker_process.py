@@ -262,9 +262,13 @@ def test_a_worker_that_hangs_between_two_planes_is_replaced(core, tiny_bundle, t
 
 
 @pytest.mark.slow
-def test_a_worker_that_was_told_too_much_looks_into_the_store(core, tiny_bundle, tmp_path):
+def test_a_worker_that_was_told_too_much_looks_into_the_store(
+    core, tiny_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("livestain.stain.outbox._SIZE", 40)
     out = tmp_path / "run.ome.zarr"
-    n = 1450  # more than the queue, the pipe and the worker's first gulp hold together
+    # Far more than the queue, the pipe (some 280) and what the worker took before its first plane was done.
+    n = 1000
     session = Session(core, a_sequence(t=n), out, models={"mitochondria": str(tiny_bundle)})
     pids = []
     tell, missing = session._on_worker, session._ledger.missing
