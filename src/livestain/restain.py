@@ -18,10 +18,10 @@ from livestain.store import (
     Journal,
     StoreLock,
     finalise,
+    journal_lines,
     journal_path,
     last_words,
     open_store,
-    read_journal,
     settle,
     store_status,
 )
@@ -182,9 +182,8 @@ def _restain(
     with open_store(path, mode="r+") as opened, Journal(journal_path(path)) as journal:
         ledger = Ledger()
         ledger.open(opened, journal)
-        for c in bundles:
-            there = opened.present(c)
-            ledger.stained.update(i for i in plan.planned_indices(c) if there[i.p, i.t, i.z])
+        there = opened.present_indices()
+        ledger.stained.update(i for c in bundles for i in plan.planned_indices(c) if i in there)
         known = len(ledger.stained)
         failed: list[dict[str, Any]] = []
         todo = before.virtual.missing if again else before.virtual.owed
@@ -263,10 +262,9 @@ def _bundles(plan: StorePlan, models: dict[str, str]) -> dict[int, tuple[Bundle,
 
 def _waiting(store: Store, channels: Iterable[int]) -> int:
     """Return how many virtual planes are not there for want of a source."""
-    there = [store.present(c) for c in range(len(store.plan.channels))]
+    there = store.present_indices()
     return sum(
-        not there[c][index.p, index.t, index.z]
-        and not all(there[s.c][s.p, s.t, s.z] for s in store.plan.sources_of(index))
+        index not in there and not there.issuperset(store.plan.sources_of(index))
         for c in channels
         for index in store.plan.planned_indices(c)
     )
@@ -274,6 +272,5 @@ def _waiting(store: Store, channels: Iterable[int]) -> int:
 
 def _given_up(path: Path, plan: StorePlan) -> set[PlaneIndex]:
     """Return the virtual planes that the journal's last word gives up."""
-    journal = journal_path(path)
-    words = last_words(read_journal(journal) if journal.exists() else []).missing
+    words = last_words(journal_lines(path)).missing
     return {index for index in words if plan.channels[index.c].kind == "virtual"}

@@ -9,7 +9,7 @@ import typer
 
 from livestain.cli.devices import DeviceOption
 from livestain.cli.options import JsonOption
-from livestain.cli.window import ViewOption, check_view, leave_open, make_viewer
+from livestain.cli.window import ViewOption, check_view
 from livestain.errors import LivestainError, StoreError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def demo(
     now and then. The mitochondria channel is predicted from brightfield while the run goes on.
     """
     check_view(view)
-    from livestain.cli.driving import drive, print_json, print_table, score, summary, write_page
+    from livestain.cli.driving import drive_and_tell
     from livestain.live.microscope import simulated_core
     from livestain.live.session import Session
     from livestain.store import open_store
@@ -67,21 +67,12 @@ def demo(
         device=device,
         overwrite=True,
     )
-    viewer = make_viewer(view, session)
-    report, code = drive(session, out / "latest.png", viewer)
-    result = summary(report, score(session))
-    with open_store(store_path) as store:
-        picture = _draw(store, out / "demo.png")
-    result["picture"] = str(picture)
-    page = write_page(session, result)
-    if as_json:
-        print_json(result)
-    else:
-        print_table(result)
-        typer.echo(f"The picture: {picture}")
-        if page is not None:
-            typer.echo(f"How it went: {page}")
-    leave_open(viewer)
+
+    def draw() -> Path:
+        with open_store(store_path) as store:
+            return _draw(store, out / "demo.png")
+
+    code = drive_and_tell(session, view=view, as_json=as_json, latest=out / "latest.png", draw=draw)
     raise typer.Exit(code)
 
 

@@ -27,6 +27,7 @@ from livestain.cli.window import show_news, watch
 from livestain.errors import LivestainError, WorkerError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from livestain.live.report import RunReport
@@ -37,11 +38,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LatestPicture",
     "drive",
+    "drive_and_tell",
     "print_json",
-    "print_table",
-    "score",
     "summary",
-    "write_page",
 ]
 
 _REDRAW_S = 0.15
@@ -215,7 +214,14 @@ class LatestPicture:
         self._thread.join(30.0)
 
 
-def drive_and_tell(session: Session, *, view: bool, as_json: bool) -> int:
+def drive_and_tell(
+    session: Session,
+    *,
+    view: bool,
+    as_json: bool,
+    latest: Path | None = None,
+    draw: Callable[[], Path] | None = None,
+) -> int:
     """Run a session, print how it went, and write its page; return the exit code.
 
     Parameters
@@ -226,10 +232,16 @@ def drive_and_tell(session: Session, *, view: bool, as_json: bool) -> int:
         Whether to open a window on it, which stays until it is closed.
     as_json : bool
         Whether to print one JSON object in place of tables.
+    latest : Path, optional
+        Where the newest prediction is drawn; by default beside the store.
+    draw : callable, optional
+        Draws a picture of the finished run and returns its path.
     """
     from livestain.cli.window import leave_open, make_viewer
 
-    latest = session.out.with_name(f"{session.out.name.removesuffix('.ome.zarr')}.latest.png")
+    latest = latest or session.out.with_name(
+        f"{session.out.name.removesuffix('.ome.zarr')}.latest.png"
+    )
     viewer = make_viewer(view, session)
     report, code = drive(session, latest if session.plan.bundles else None, viewer)
     try:
@@ -239,11 +251,15 @@ def drive_and_tell(session: Session, *, view: bool, as_json: bool) -> int:
         scores, code = {}, EXIT_INTERRUPTED
     with Interrupts() as interrupts:
         result = summary(report, scores)
+        if draw is not None:
+            result["picture"] = str(draw())
         page = write_page(session, result)
         if as_json:
             print_json(result)
         else:
             print_table(result)
+            if draw is not None:
+                typer.echo(f"The picture: {result['picture']}")
             if page is not None:
                 typer.echo(f"How it went: {page}")
     leave_open(viewer)

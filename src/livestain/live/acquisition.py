@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Acquisition"]
 
-
 _AT_ONCE_S = 1e-3
+"""Start times no farther apart are those of a plan without times (`livestain.live.lockstep`)."""
 
 
 class Acquisition:

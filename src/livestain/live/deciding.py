@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -117,8 +116,7 @@ class DecidedEvents:
                     yield from engine.event_iterator(burst)
         finally:
             if isinstance(decided, GeneratorType):
-                with closing(decided):  # its `finally` and `with` are the user's own clearing up
-                    pass
+                decided.close()  # its `finally` and `with` are the user's own clearing up
 
     def _next(self, decided: Iterator[Any]) -> Any:
         try:

@@ -93,7 +93,11 @@ class RunPlan:
         if not self.store.open_end:
             targets = self.lockstep.get(source, [])
         else:  # in what order, and which of them, was decided on the way
-            targets = [t for t in self.store.targets_of(source) if t.at(t=0) in self._in_lockstep]
+            targets = [
+                target
+                for target in self.store.targets_of(source)
+                if self.store.as_planned(target) in self._in_lockstep
+            ]
         return [t for t in targets if all(i in here for i in self.store.sources_of(t))]
 
     @cached_property

@@ -64,9 +64,8 @@ class Recorder:
         self._bytes = 0
         self._unfinished = 0
         self._error: BaseException | None = None
-        self._moved = (
-            time.monotonic()
-        )  # when a write last ended, or the first of those on their way began
+        # When a write last ended, or the first of those on their way began.
+        self._moved = time.monotonic()
         self._waited_s = 0.0
         self.given_up = False
         """Whether the disk took nothing for so long that nobody waits for it any more."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from livestain.errors import StoreError
 from livestain.live.events import index_of, is_image
 from livestain.planes import PlaneIndex
-from livestain.store import STOPPED, journal_path, last_words, open_store, places_of, read_journal
+from livestain.store import STOPPED, journal_lines, last_words, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -58,6 +58,12 @@ class Earlier:
     said_um: float | None
     came: dict[PlaneIndex, datetime]
 
+    @property
+    def stained(self) -> frozenset[PlaneIndex]:
+        """The virtual planes that are there."""
+        virtual = {c for c, channel in enumerate(self.plan.channels) if channel.virtual is not None}
+        return frozenset(index for index in self.there if index.c in virtual)
+
 
 def earlier_run(path: Path) -> Earlier:
     """Read what a run has left.
@@ -69,7 +75,7 @@ def earlier_run(path: Path) -> Earlier:
     """
     with open_store(path) as store:
         plan, attributes = store.plan, store.attributes
-        grid = store.present_grid()
+        there = store.present_indices()
     if plan.open_end or attributes.get("decided"):
         raise StoreError(
             f"The events of {path.name} were decided by a program while it ran, so only that program can "
@@ -82,11 +88,7 @@ def earlier_run(path: Path) -> Earlier:
             f"{path} does not say which sequence it was made by, so its run cannot go on. What it owes is "
             "predicted by `livestain restain`."
         ) from error
-    there = frozenset(
-        index for c in range(len(plan.channels)) for index in places_of(grid[:, :, c], c)
-    )
-    journal = journal_path(path)
-    lines = read_journal(journal) if journal.exists() else []
+    lines = journal_lines(path)
     told = last_words(lines).missing
     kinds = [channel.kind for channel in plan.channels]
     lost = {i for i, (_, why) in told.items() if kinds[i.c] == "raw" and why != STOPPED}

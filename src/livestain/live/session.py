@@ -429,6 +429,10 @@ class Session:
     def _prepare(self) -> None:
         plan = self.plan
         self.check()
+        if (earlier := self._earlier) is not None:
+            # Before the worker is told of the store: what it stains at once is this run's own.
+            self._ledger.adopt(earlier.stained, earlier.lost, earlier.there | earlier.given_up)
+            self._recorded.update(earlier.there)
         opened = open_run(
             plan,
             self.worker_setup(),
@@ -445,12 +449,6 @@ class Session:
             on_committed=self._on_committed,
             on_error=self._fail,
         )
-        if self._earlier is not None:
-            kinds = [channel.kind for channel in plan.store.channels]
-            done = (i for i in self._earlier.there if kinds[i.c] == "virtual")
-            there, given_up = self._earlier.there, self._earlier.given_up
-            self._ledger.adopt(done, self._earlier.lost, there | given_up)
-            self._recorded.update(there)
         self._opened, self._recorder, self._host = opened, opened.recorder, opened.host
 
     # ------------------------------------------------------------------ while it runs

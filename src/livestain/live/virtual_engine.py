@@ -127,9 +127,8 @@ class VirtualEngine(LiveEngine):
 
     def _send(self, run: ForeignRun, payloads: Iterable[Payload | None]) -> None:
         """Give frames to outputs and signal as the runner does, where no event is left to give them by."""
-        if (
-            run is not self._run
-        ):  # the run has ended by an error, long before its events are given up
+        if run is not self._run:
+            # It has ended by an error, long before its events are given up.
             return
         runner = self.mmcore.mda
         sink = getattr(runner, "_sink", None)

@@ -122,15 +122,15 @@ class StoreData(DataWrapper[Store]):
 
     def is_there(self, index: PlaneIndex) -> bool:
         """Return whether a plane is in the store, and can be read as far as is known."""
-        return (
-            index.t < self.data.plan.n_t
-            and index not in self._damaged
-            and self.data.is_present(index)
-        )
+        return index not in self._damaged and self._has_file(index)
+
+    def _has_file(self, index: PlaneIndex) -> bool:
+        # A viewer may look beyond the time points that there is room for by now.
+        return index.t < self.data.plan.n_t and self.data.is_present(index)
 
     def _read(self, index: PlaneIndex) -> NDArray[np.uint16] | None:
         try:
-            if index.t >= self.data.plan.n_t or not self.data.is_present(index):
+            if not self._has_file(index):
                 return None
             plane = self.data.read(index)
         except StoreError:

@@ -10,7 +10,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from livestain.stain.share import Share
-from livestain.store.plan import places_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,16 +58,12 @@ class _Channel:
     whole_stack: bool
     live_only: bool
     planned: frozenset[PlaneIndex]
-    open_end: bool = False  # `planned` then holds, at t 0, what a time point may have
     closed: set[PlaneIndex] = field(default_factory=set)  # present, or given up
     queued: set[PlaneIndex] = field(default_factory=set)  # owed
     waiting: set[PlaneIndex] = field(default_factory=set)  # of these, neither taken nor failed
     heap: list[tuple[int, int, int, PlaneIndex]] = field(default_factory=list)
     visits: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     """By position: its time points, ascending, each with the rank of its visit."""
-
-    def is_planned(self, target: PlaneIndex) -> bool:
-        return (target.at(t=0) if self.open_end else target) in self.planned
 
     def newest_t(self, p: int) -> int:
         visits = self.visits.get(p)
@@ -132,7 +127,6 @@ class Backlog:
                     whole_stack=channel.virtual.window.z == "all",
                     live_only=live and channel.virtual.lag == "live-only",
                     planned=planned,
-                    open_end=plan.open_end,
                     closed={i for i in given_up if i.c == c},
                 )
             )
@@ -151,13 +145,13 @@ class Backlog:
 
     def scan(self, store: Store) -> None:
         """Find in the store what is there, and so what is owed: at the start and after lost messages."""
-        sources: set[int] = set()
-        for channel in self._channels:
-            channel.closed.update(places_of(store.present(channel.c), channel.c))
-            virtual = store.plan.channels[channel.c].virtual
-            sources.update(map(store.plan.c_of, virtual.sources if virtual is not None else ()))
-        for c in sources:
-            for index in places_of(store.present(c), c):
+        there = sorted(store.present_indices())
+        for index in there:
+            if index.c in self._by_c:
+                self._by_c[index.c].closed.add(index)
+        # Of a raw plane that nothing is predicted from there are no targets.
+        for index in there:
+            if index.c not in self._by_c:
                 self.arrived(index)
 
     def arrived(self, source: PlaneIndex, stamp: Stamp | None = None) -> None:
@@ -171,7 +165,7 @@ class Backlog:
             channel = self._by_c[target.c]
             if not self._share.has(target, whole_stack=channel.whole_stack):
                 continue
-            if target in channel.closed or not channel.is_planned(target):
+            if target in channel.closed or self._plan.as_planned(target) not in channel.planned:
                 continue
             if target not in channel.queued and self._here.issuperset(
                 self._plan.sources_of(target)

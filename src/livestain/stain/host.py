@@ -248,9 +248,8 @@ class WorkerHost:
                     state.model_ms = {facts["c"]: facts["model_ms"] for facts in message["models"]}
                     state.ready = message
                     self._changed.notify_all()
-            case (
-                "refused"
-            ):  # of the models, or of the store after them; starting it again would not help
+            case "refused":
+                # Of the models, or of the store after them; starting it again would not help.
                 kind = getattr(errors, message["error"], LivestainError)
                 with self._changed:
                     state.error = kind(message["why"])

@@ -34,6 +34,7 @@ class Ledger:
         self.notes: list[str] = []
         self.uncertain: set[PlaneIndex] = set()
         self._lost: set[PlaneIndex] = set()
+        self._planned: dict[int, frozenset[PlaneIndex]] = {}
         self._settled: set[PlaneIndex] = set()
         self._news = threading.Condition()
         self._store: Store | None = None
@@ -158,9 +159,10 @@ class Ledger:
 
     def _is_planned(self, target: PlaneIndex) -> bool:
         assert self._store is not None  # noqa: S101 - as in `lose`
-        plan = self._store.plan
-        t = 0 if plan.open_end else target.t  # there, the first time point stands for all
-        return target.t < plan.n_t and bool(plan.planned(target.c)[target.p, t, target.z])
+        plan, c = self._store.plan, target.c
+        if c not in self._planned:  # once: a resumed run may lose thousands of planes that are late
+            self._planned[c] = frozenset(plan.planned_indices(c))
+        return target.t < plan.n_t and plan.as_planned(target) in self._planned[c]
 
     def doubt(self, index: PlaneIndex, why: str) -> None:
         """Write down that a raw plane may be another's."""
@@ -183,10 +185,9 @@ class Ledger:
         if asked is None:
             raw = [c for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
             asked = (index for c in raw for index in plan.planned_indices(c))
-        there = self._store.present_grid()
+        there = self._store.present_indices()
         for index in asked:
-            p, t, c, z = index
-            if not there[p, t, c, z] and index not in self._lost:
+            if index not in there and index not in self._lost:
                 self._journal.append("missing", index=index, why=why)
 
     def unreported(self) -> None:
@@ -195,10 +196,10 @@ class Ledger:
         assert self._journal is not None  # noqa: S101
         plan = self._store.plan
         why = "found: its worker ended after writing it"
+        there = self._store.present_indices()
         for c, channel in enumerate(plan.channels):
             if channel.kind == "virtual":
-                there = self._store.present(c)
                 for index in plan.planned_indices(c):
-                    if there[index.p, index.t, index.z] and index not in self.stained:
+                    if index in there and index not in self.stained:
                         self.stained.add(index)
                         self._journal.append("stained", index=index, live=False, why=why)

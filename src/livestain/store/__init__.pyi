@@ -3,7 +3,7 @@ from .create import check_place, create_store
 from .encoding import decode, encode
 from .export_tiff import Exported, export_tiff
 from .future import WriteFuture
-from .journal import Journal, journal_path, read_journal
+from .journal import Journal, journal_lines, journal_path, read_journal
 from .lock import StoreLock, lock_path
 from .plan import (
     ChannelPlan,
@@ -44,6 +44,7 @@ __all__ = [
     "export_tiff",
     "finalise",
     "halve",
+    "journal_lines",
     "journal_path",
     "last_words",
     "level_shapes",

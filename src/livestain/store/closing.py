@@ -12,7 +12,8 @@ import numpy as np
 from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
 from livestain.store.asked import planes_asked_for
-from livestain.store.journal import journal_path, read_journal
+from livestain.store.journal import journal_lines, journal_path, read_journal
+from livestain.store.layout import run_name
 from livestain.store.ome_xml import ome_xml
 from livestain.store.status import last_words
 from livestain.store.store import open_store
@@ -47,16 +48,14 @@ def settle(store: Store) -> None:
     StoreError
         If its end is not open, or it cannot be written.
     """
-    journal = journal_path(store.path)
-    told = last_words(read_journal(journal) if journal.exists() else []).missing
+    told = last_words(journal_lines(store.path)).missing
     there = store.present_grid()
     store.settle(planes_asked_for(store.plan, there, told))
     series = store.path / "OME" / "METADATA.ome.xml"
     if not series.is_file():
         return
-    name = store.path.name.removesuffix(".zarr").removesuffix(".ome")
     try:
-        series.write_text(ome_xml(store.plan, name), encoding="utf-8")
+        series.write_text(ome_xml(store.plan, run_name(store.path)), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"Cannot write {series}: {error.strerror or error}. Expected a folder that can be written to, on "

@@ -12,7 +12,7 @@ from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
 from livestain.store.group import FORMAT, read_group, refuse_reserved
 from livestain.store.journal import journal_path
-from livestain.store.layout import AXES, ome_image, own_attributes, position_name
+from livestain.store.layout import AXES, ome_image, own_attributes, position_name, run_name
 from livestain.store.ome_xml import ome_xml
 from livestain.store.pyramid import level_shapes
 from livestain.store.store import Store, open_store
@@ -64,7 +64,7 @@ def create_store(
     building = path.with_name(f".{path.name}.{os.getpid()}.creating")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _build(building, path.name, plan, attributes or {})
+        _build(building, run_name(path), plan, attributes or {})
         if overwrite:
             _remove(path)
         building.rename(path)
@@ -142,7 +142,6 @@ def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any
         ((plan.n_t, len(plan.channels), plan.n_z, y, x), "uint16")
         for y, x in level_shapes(plan.height, plan.width)
     ]
-    name = name.removesuffix(".zarr").removesuffix(".ome")
     own = {"livestain": {**own_attributes(plan), **attributes}}
     if not plan.positions[0].path:
         prepare_image(building, ome_image(plan, name), levels, extra_attributes=own, writer=writer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from livestain.errors import StoreError
 from livestain.files import replacing
-from livestain.store.layout import position_name
+from livestain.store.layout import position_name, run_name
 from livestain.store.ome_xml import tiff_xml
 from livestain.store.store import open_store
 
@@ -80,7 +80,7 @@ def export_tiff(
         If there is no store, nothing in it, a plane is damaged, or a file is there or cannot be written.
     """
     path = Path(store).resolve()
-    name = path.name.removesuffix(".zarr").removesuffix(".ome")
+    name = run_name(path)
     target = Path(out).absolute() if out is not None else path.with_name(f"{name}.ome.tif")
     if not target.name.lower().endswith((".tif", ".tiff")):
         raise StoreError(f"The output {target} is no TIFF file; give for example {target}.ome.tif.")
@@ -114,12 +114,8 @@ def export_tiff(
 
 def _present(store: Store) -> dict[int, list[PlaneIndex]]:
     """Return the planes that are there by position, in the order of their pages."""
-    from livestain.store.plan import places_of
-
-    grid = store.present_grid()
-    found = [i for c in range(len(store.plan.channels)) for i in places_of(grid[:, :, c], c)]
     planes: dict[int, list[PlaneIndex]] = {}
-    for index in sorted(found, key=lambda i: (i.p, i.t, i.c, i.z)):
+    for index in sorted(store.present_indices()):
         planes.setdefault(index.p, []).append(index)
     return planes
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from livestain.errors import StoreError
 
-__all__ = ["Journal", "journal_path", "read_journal"]
+__all__ = ["Journal", "journal_lines", "journal_path", "read_journal"]
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,18 @@ class Journal:
             f"Cannot {verb} the journal {self.path}: {error.strerror or error}. "
             "Expected a file in a folder that can be written to, on a disk with space."
         )
+
+
+def journal_lines(store_path: Path | str) -> list[dict[str, Any]]:
+    """Return the lines of a store's journal; none where there is no journal.
+
+    Raises
+    ------
+    StoreError
+        As `read_journal`, of one that is there.
+    """
+    journal = journal_path(store_path)
+    return read_journal(journal) if journal.exists() else []
 
 
 def read_journal(path: Path | str) -> list[dict[str, Any]]:

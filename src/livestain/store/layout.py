@@ -12,6 +12,8 @@ from livestain.store.group import FORMAT
 from livestain.store.pyramid import level_shapes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from livestain.store.plan import ChannelPlan, StorePlan
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "omero_channel",
     "own_attributes",
     "position_name",
+    "run_name",
 ]
 
 AXES = ("t", "c", "z", "y", "x")
@@ -61,6 +64,11 @@ def ome_image(plan: StorePlan, name: str) -> v05.Image:
     )
     omero = {"channels": [omero_channel(channel) for channel in plan.channels]}
     return v05.Image.model_validate({"multiscales": [multiscale], "omero": omero})
+
+
+def run_name(path: Path) -> str:
+    """Return what a run is called by its store's path: RUN of RUN.ome.zarr."""
+    return path.name.removesuffix(".zarr").removesuffix(".ome")
 
 
 def position_name(plan: StorePlan, p: int) -> str:

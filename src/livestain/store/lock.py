@@ -65,9 +65,8 @@ class StoreLock:
     def _take(self, store_path: Path | str) -> None:
         for _ in range(2):
             folder = self.path.parent
-            if (
-                folder.exists() and not folder.is_dir()
-            ):  # mkdir would take it for a lock that exists
+            # mkdir would take it for a lock that exists
+            if folder.exists() and not folder.is_dir():
                 raise StoreError(
                     f"Cannot write {self.path}: {folder} is a file. Expected a folder that can be written to."
                 )

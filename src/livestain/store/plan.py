@@ -284,6 +284,13 @@ class StorePlan(Settings):
             )
         ]
 
+    def as_planned(self, index: PlaneIndex) -> PlaneIndex:
+        """Return the place that stands for a plane among the planned ones.
+
+        It is its own; where the end is open, that of the first time point, which stands for all.
+        """
+        return index.at(t=0) if self.open_end else index
+
     def planned(self, c: int) -> NDArray[np.bool_]:
         """Return which planes of channel `c` are planned: bool, (n_p, n_t, n_z).
 

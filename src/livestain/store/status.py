@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from livestain.planes import PlaneIndex
 from livestain.store.asked import planes_asked_for
-from livestain.store.journal import journal_path, read_journal
+from livestain.store.journal import journal_lines, journal_path
 from livestain.store.layout import position_name
 from livestain.store.plan import places_of
 from livestain.store.store import open_store
@@ -179,7 +179,7 @@ def store_status(path: Path | str) -> StoreStatus:
         # Before the chunks: a plane that comes in between is then present, not given up.
         journal = journal_path(store.path)
         has_journal = journal.exists()
-        told, doubts, finished = last_words(read_journal(journal) if has_journal else [])
+        told, doubts, finished = last_words(journal_lines(store.path))
         there = store.present_grid()  # it may find more room, so the plan is asked after it
         plan = store.plan
         asked = planes_asked_for(plan, there, told)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from livestain.errors import MissingPlaneError, StoreError
+from livestain.planes import PlaneIndex
 from livestain.store.arrays import Mode, chunk_file, open_array, present_chunks, resize_array
 from livestain.store.encoding import decode, encode
 from livestain.store.future import InFlight
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from livestain.planes import PlaneIndex
     from livestain.store.future import WriteFuture
     from livestain.store.plan import VirtualPlan
 
@@ -387,6 +387,10 @@ class Store:
         return np.stack(
             [present_chunks(self._folder(p, level), shape) for p in range(self.plan.n_p)]
         )
+
+    def present_indices(self) -> frozenset[PlaneIndex]:
+        """Return the planes of all channels that are there, by one look."""
+        return frozenset(PlaneIndex(*at) for at in np.argwhere(self.present_grid()).tolist())
 
     def levels_missing(self, c: int) -> list[PlaneIndex]:
         """Return the planes of channel `c` that are there but lack a pyramid level."""
