@@ -12,6 +12,7 @@ __all__ = [
     "SequenceError",
     "SettingsError",
     "StoreError",
+    "UnknownChannelError",
     "ViewError",
     "WorkerError",
 ]
@@ -46,6 +47,12 @@ class StoreError(LivestainError):
 
 class MissingPlaneError(StoreError):
     """A plane was read that is not (yet) in the store; it is never read as zeros."""
+
+
+class UnknownChannelError(StoreError, KeyError):
+    """A store was asked for a channel that it does not have; the message names those there are."""
+
+    __str__ = Exception.__str__  # that of KeyError puts the message in quotes
 
 
 class DataError(LivestainError):

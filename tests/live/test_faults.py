@@ -28,7 +28,7 @@ from livestain.live.leaving import leave_quietly
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.store import journal_path, open_store, read_journal, store_status
-from livestain.store.arrays import chunk_file
+from livestain.store.chunks import chunk_file
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="locks files as Linux does")
 

@@ -35,7 +35,7 @@ from livestain.store import (
     read_journal,
     store_status,
 )
-from livestain.store.arrays import chunk_file
+from livestain.store.chunks import chunk_file
 
 SCRIPT = """
 print("the script runs", flush=True)

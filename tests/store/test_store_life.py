@@ -32,7 +32,7 @@ from livestain.store import (
     settle,
     store_status,
 )
-from livestain.store.arrays import chunk_file
+from livestain.store.chunks import chunk_file
 
 
 def test_importing_the_room_loads_nothing_heavy():
@@ -236,7 +236,7 @@ def test_attributes_that_cannot_be_written_leave_the_old_ones(store):
 
 def test_a_level_that_was_taken_away_cannot_be_listed(store):
     shutil.rmtree(store.path / "0")
-    with pytest.raises(StoreError, match="Cannot list"):
+    with pytest.raises(StoreError, match="Cannot read"):
         store.present(0)
 
 

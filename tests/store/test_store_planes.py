@@ -17,7 +17,7 @@ from store_cases import OFFSET, SCALE, at, make_plan, plane_of
 
 from livestain.errors import MissingPlaneError, StoreError
 from livestain.store import create_store, level_shapes, open_store
-from livestain.store.arrays import chunk_file
+from livestain.store.chunks import chunk_file
 
 CASES = Path(__file__).parent
 
@@ -190,7 +190,7 @@ def test_a_plane_that_comes_while_it_is_looked_for_is_read_and_not_called_damage
         store.write(index, plane_of(index)).result()
         return chunk_file(*arguments)
 
-    monkeypatch.setattr("livestain.store.store.chunk_file", late)
+    monkeypatch.setattr("livestain.store.chunks.chunk_file", late)
     with open_store(path) as reader:
         np.testing.assert_array_equal(reader.read(index), plane_of(index))
 

@@ -11,6 +11,7 @@ import typer
 from livestain._version import __version__
 from livestain.cli import (
     check,
+    compact,
     demo,
     evaluate,
     export,
@@ -63,6 +64,7 @@ for verb in (
     report,
     resume,
     restain,
+    compact,
     export_tiff,
     check,
     train,

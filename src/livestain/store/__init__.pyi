@@ -1,4 +1,6 @@
+from .channels import Channel, Channels
 from .closing import finalise, settle
+from .compact import Compacted, compact_store
 from .create import check_place, create_store
 from .encoding import decode, encode
 from .export_tiff import Exported, export_tiff
@@ -10,6 +12,7 @@ from .plan import (
     CorrectionPlan,
     PlannedBlock,
     PositionPlan,
+    RecordingPlan,
     StorePlan,
     VirtualPlan,
     WindowPlan,
@@ -22,13 +25,17 @@ from .store import Store, open_store
 
 __all__ = [
     "STOPPED",
+    "Channel",
     "ChannelPlan",
+    "Channels",
+    "Compacted",
     "CorrectionPlan",
     "Exported",
     "Journal",
     "PlaneCounts",
     "PlannedBlock",
     "PositionPlan",
+    "RecordingPlan",
     "Store",
     "StoreLock",
     "StorePlan",
@@ -38,6 +45,7 @@ __all__ = [
     "WriteFuture",
     "blocks_of",
     "check_place",
+    "compact_store",
     "create_store",
     "decode",
     "encode",

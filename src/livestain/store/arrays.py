@@ -9,29 +9,25 @@ that what another process has written is seen.
 from __future__ import annotations
 
 import functools
-import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorstore as ts
 
 from livestain.errors import StoreError
+from livestain.store.chunks import SEPARATOR, tile_shape
+from livestain.store.layout import AXES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from livestain.store.plan import Codec
 
-__all__ = ["Layout", "Mode", "chunk_file", "open_array", "present_chunks", "resize_array"]
+__all__ = ["Layout", "Mode", "open_array", "plane_layout", "resize_array", "together"]
 
 Mode = Literal["r", "r+"]
-
-# "c.T.C.Z.0.0": all planes of a level lie in one folder, so that a plane is one file and no folders
-# of its own (docs/decisions/0005-store-files.md).
-_SEPARATOR = "."
 
 _CODECS: dict[str, list[dict[str, Any]]] = {
     "none": [],
@@ -46,12 +42,15 @@ class Layout:
     Parameters
     ----------
     shape, chunk_shape : sequence of int
+        Of the array, and of what lies in one file.
     dtype : str
         A Zarr data type: "uint16", "float64".
     fill_value : int or str
         What a missing chunk reads as for other programs: 0, or "NaN".
     dimension_names : sequence of str
     codec : {"blosc-lz4", "blosc-zstd", "none"}
+    inner_shape : sequence of int, optional
+        Of the chunks within a file, which then has an index of them; by default a file is one chunk.
     """
 
     def __init__(
@@ -63,8 +62,32 @@ class Layout:
         fill_value: int | str,
         dimension_names: Sequence[str],
         codec: Codec,
+        inner_shape: Sequence[int] | None = None,
     ) -> None:
         itemsize = np.dtype(dtype).itemsize
+        number = {"name": "bytes", "configuration": {"endian": "little"}}
+        # Last, so that a damaged file is an error and never pixels.
+        checksum = {"name": "crc32c"}
+        codecs: list[dict[str, Any]] = [
+            number,
+            *(
+                {"name": "blosc", "configuration": {**blosc, "typesize": itemsize}}
+                for blosc in _CODECS[codec]
+            ),
+            checksum,
+        ]
+        if inner_shape is not None and list(inner_shape) != list(chunk_shape):
+            codecs = [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": list(inner_shape),
+                        "codecs": codecs,
+                        "index_codecs": [number, checksum],
+                        "index_location": "end",
+                    },
+                }
+            ]
         self.metadata: dict[str, Any] = {
             "shape": list(shape),
             "data_type": dtype,
@@ -72,19 +95,35 @@ class Layout:
             "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk_shape)}},
             "chunk_key_encoding": {
                 "name": "default",
-                "configuration": {"separator": _SEPARATOR},
+                "configuration": {"separator": SEPARATOR},
             },
-            "codecs": [
-                {"name": "bytes", "configuration": {"endian": "little"}},
-                *(
-                    {"name": "blosc", "configuration": {**blosc, "typesize": itemsize}}
-                    for blosc in _CODECS[codec]
-                ),
-                # Last, so that a damaged file is an error and never pixels.
-                {"name": "crc32c"},
-            ],
+            "codecs": codecs,
             "dimension_names": list(dimension_names),
         }
+
+
+def plane_layout(shape: Sequence[int], codec: Codec, *, times: int = 1, depths: int = 1) -> Layout:
+    """Return the layout of an array of planes.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (t, c, z, y, x)
+    codec : {"blosc-lz4", "blosc-zstd", "none"}
+    times, depths : int
+        Time points and z-planes in one file. 1 and 1 while a run goes on: a file that planes share is
+        written anew with each of them.
+    """
+    height, width = shape[3:]
+    return Layout(
+        shape=shape,
+        chunk_shape=(times, 1, depths, height, width),
+        inner_shape=(1, 1, 1, *tile_shape(height, width)),
+        dtype="uint16",
+        fill_value=0,
+        dimension_names=AXES,
+        codec=codec,
+    )
 
 
 @functools.cache
@@ -142,8 +181,8 @@ def open_array(path: Path, *, mode: Mode = "r", create: Layout | None = None) ->
         ) from error
 
 
-def resize_array(path: Path, n_t: int) -> None:
-    """Give an array of planes another number of time points; planes beyond them stay on the disk.
+def resize_array(path: Path, *, n_t: int | None = None, n_c: int | None = None) -> None:
+    """Give an array of planes another number of time points or channels; planes beyond them stay on the disk.
 
     Raises
     ------
@@ -152,46 +191,26 @@ def resize_array(path: Path, n_t: int) -> None:
     """
     array = open_array(path, mode="r+")
     try:
-        array.resize(
-            exclusive_max=[n_t, None, None, None, None], resize_metadata_only=True
-        ).result()
+        array.resize(exclusive_max=[n_t, n_c, None, None, None], resize_metadata_only=True).result()
     except (ValueError, OSError) as error:
+        room = f"{n_t} time points" if n_t is not None else f"{n_c} channels"
         raise StoreError(
-            f"Cannot give the array {path} room for {n_t} time points: {error}. "
+            f"Cannot give the array {path} room for {room}: {error}. "
             "Expected a folder that can be written to, on a disk with space."
         ) from error
 
 
-def chunk_file(array_path: Path, t: int, c: int, z: int) -> Path:
-    """Return the file that holds one plane; the plane is there exactly if the file is."""
-    return array_path / _SEPARATOR.join(("c", str(t), str(c), str(z), "0", "0"))
+@contextmanager
+def together(array: Any) -> Iterator[Any]:
+    """Write chunks of one file in one go.
 
-
-def present_chunks(array_path: Path, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Return which planes have their file: bool, `shape` = (t, c, z).
-
-    One listing of the folder, so 10,000 planes take some ten milliseconds.
+    What is written to the array that this gives lies on the disk when the block is left, each file written
+    once; where the block raises, nothing does.
 
     Raises
     ------
-    StoreError
-        If the folder cannot be listed.
+    ValueError, OSError
+        As the array's own writes.
     """
-    there = np.zeros(shape, dtype=bool)
-    n_t, n_c, n_z = shape
-    try:
-        with os.scandir(array_path) as entries:
-            for entry in entries:
-                parts = entry.name.split(_SEPARATOR)
-                # Else zarr.json, or the lock of a write on its way (or of a killed process).
-                if len(parts) != 6 or parts[0] != "c" or parts[4:] != ["0", "0"]:
-                    continue
-                t, c, z = int(parts[1]), int(parts[2]), int(parts[3])
-                if t < n_t and c < n_c and z < n_z:
-                    there[t, c, z] = True
-    except OSError as error:
-        raise StoreError(
-            f"Cannot list {array_path}: {error.strerror or error}. "
-            "Expected the folder of an array in a livestain store."
-        ) from error
-    return there
+    with ts.Transaction() as transaction:
+        yield array.with_transaction(transaction)

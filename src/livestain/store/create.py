@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import StoreError
-from livestain.store.arrays import Layout, open_array
+from livestain.store.arrays import open_array, plane_layout
 from livestain.store.group import FORMAT, read_group, refuse_reserved
 from livestain.store.journal import journal_path
-from livestain.store.layout import AXES, ome_image, own_attributes, position_name, run_name
+from livestain.store.layout import ome_image, own_attributes, position_name, run_name
 from livestain.store.ome_xml import ome_xml
 from livestain.store.pyramid import level_shapes
 from livestain.store.store import Store, open_store
@@ -126,20 +126,12 @@ def _build(building: Path, name: str, plan: StorePlan, attributes: dict[str, Any
 
     def create_array(path: Path, *, shape: Sequence[int], **_: Any) -> Any:
         # yaozarrs has words of its own for chunks and compression; ours are settled by the plan.
-        layout = Layout(
-            shape=shape,
-            chunk_shape=(1, 1, 1, *shape[3:]),
-            dtype="uint16",
-            fill_value=0,
-            dimension_names=AXES,
-            codec=plan.codec,
-        )
-        return open_array(Path(path), mode="r+", create=layout)
+        return open_array(Path(path), mode="r+", create=plane_layout(shape, plan.codec))
 
     # Its protocol for writers wants every argument by name; ours looks at the two that matter.
     writer: Any = create_array
     levels: list[Any] = [
-        ((plan.n_t, len(plan.channels), plan.n_z, y, x), "uint16")
+        ((plan.n_t, len(plan.channels) - plan.first_c, plan.n_z, y, x), "uint16")
         for y, x in level_shapes(plan.height, plan.width)
     ]
     own = {"livestain": {**own_attributes(plan), **attributes}}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AXES",
+    "encoding_attributes",
     "ome_image",
     "omero_channel",
     "own_attributes",
@@ -62,7 +63,7 @@ def ome_image(plan: StorePlan, name: str) -> v05.Image:
         ],
         datasets=datasets,
     )
-    omero = {"channels": [omero_channel(channel) for channel in plan.channels]}
+    omero = {"channels": [omero_channel(channel) for channel in plan.channels[plan.first_c :]]}
     return v05.Image.model_validate({"multiscales": [multiscale], "omero": omero})
 
 
@@ -102,16 +103,21 @@ def own_attributes(plan: StorePlan) -> dict[str, Any]:
         "version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "plan": plan.as_json(),
-        "encoding": {
-            channel.name: {
-                "c": c,
-                "formula": "value = offset + scale * stored; stored 0 = not predicted",
-                "scale": channel.virtual.scale,
-                "offset": channel.virtual.offset,
-                "unit": channel.virtual.unit,
-            }
-            for c, channel in enumerate(plan.channels)
-            if channel.virtual is not None
-        },
+        "encoding": encoding_attributes(plan),
         "assumed": assumed,
+    }
+
+
+def encoding_attributes(plan: StorePlan) -> dict[str, Any]:
+    """Return what the stored counts of each virtual channel mean, and its place on the axis c of array 0."""
+    return {
+        channel.name: {
+            "c": c - plan.first_c,
+            "formula": "value = offset + scale * stored; stored 0 = not predicted",
+            "scale": channel.virtual.scale,
+            "offset": channel.virtual.offset,
+            "unit": channel.virtual.unit,
+        }
+        for c, channel in enumerate(plan.channels)
+        if channel.virtual is not None
     }

@@ -24,6 +24,7 @@ __all__ = [
     "LagPolicy",
     "PlannedBlock",
     "PositionPlan",
+    "RecordingPlan",
     "StorePlan",
     "VirtualPlan",
     "WindowPlan",
@@ -162,6 +163,17 @@ class ChannelPlan(Settings):
         return self
 
 
+class RecordingPlan(Settings):
+    """A data set that another program wrote: it is read, and nothing is ever written into it."""
+
+    path: str
+    """Its file or folder, absolute, when it was first stained."""
+    beside: str
+    """The same, relative to the folder in which the store lies: found first, if both were moved together."""
+    kind: str
+    """What wrote it, or in which format it is."""
+
+
 class StorePlan(Settings):
     """Everything that is settled before the first plane; only an open end grows while the run goes on."""
 
@@ -189,6 +201,9 @@ class StorePlan(Settings):
     """Raw channels in the sequence's order, then the virtual ones."""
     codec: Codec = "blosc-lz4"
     """How planes are compressed."""
+    recording: RecordingPlan | None = None
+    """The data set of another program in which the raw planes lie; the store then has the virtual ones alone.
+    None = they are in the store."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -235,6 +250,13 @@ class StorePlan(Settings):
     def is_plate(self) -> bool:
         """Whether the positions are fields of wells, "row/column/field", so that the store is a plate."""
         return all(position.path.count("/") == 2 for position in self.positions)
+
+    @property
+    def first_c(self) -> int:
+        """The first channel whose planes lie in the store: 0, or, of a recording, after its raw channels."""
+        if self.recording is None:
+            return 0
+        return sum(channel.kind == "raw" for channel in self.channels)
 
     @property
     def _times(self) -> int:
@@ -307,7 +329,7 @@ class StorePlan(Settings):
 
     def nbytes(self) -> int:
         """Return the bytes of all planned planes and their pyramid levels, uncompressed."""
-        planes = sum(int(self.planned(c).sum()) for c in range(len(self.channels)))
+        planes = sum(int(self.planned(c).sum()) for c in range(self.first_c, len(self.channels)))
         pixels = sum(height * width for height, width in level_shapes(self.height, self.width))
         return planes * pixels * np.dtype(np.uint16).itemsize
 

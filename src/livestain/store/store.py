@@ -11,18 +11,24 @@ import numpy as np
 
 from livestain.errors import MissingPlaneError, StoreError
 from livestain.planes import PlaneIndex
-from livestain.store.arrays import Mode, chunk_file, open_array, present_chunks, resize_array
+from livestain.store.arrays import Mode, resize_array
+from livestain.store.channels import Channel, Channels
 from livestain.store.encoding import decode, encode
 from livestain.store.future import InFlight
 from livestain.store.group import read_group, refuse_reserved, write_group
+from livestain.store.layout import encoding_attributes, omero_channel
+from livestain.store.levels import Levels
 from livestain.store.plan import ChannelPlan, StorePlan, blocks_of, places_of
 from livestain.store.pyramid import level_shapes, levels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
+    import xarray
     from numpy.typing import NDArray
 
+    from livestain.store.as_xarray import Missing
+    from livestain.store.chunks import ArrayFiles
     from livestain.store.future import WriteFuture
     from livestain.store.plan import VirtualPlan
 
@@ -43,6 +49,20 @@ def open_store(path: Path | str, *, mode: Mode = "r") -> Store:
     ------
     StoreError
         If there is none, or it is not a livestain store.
+
+    Examples
+    --------
+    >>> import livestain
+    >>> store = livestain.open_store("run.ome.zarr")
+    >>> list(store.channels)
+    ['Brightfield', 'mitochondria']
+    >>> mitochondria = store["mitochondria"]
+    >>> mitochondria.predicted, mitochondria.dims, mitochondria.shape
+    (True, ('t', 'z', 'y', 'x'), (4, 3, 24, 32))
+    >>> plane = mitochondria[0, 1]  # float32, in mitochondria.unit; an error if it is not there
+    >>> movie = mitochondria.masked[:, 1]  # what is not there is masked
+    >>> seconds, x_um = mitochondria.coords["t"], mitochondria.coords["x"]
+    >>> means = store.to_xarray()["mitochondria"].mean(("y", "x"))  # with the extra `xarray`
     """
     return Store(path, mode=mode)
 
@@ -73,9 +93,8 @@ class Store:
         self.plan = StorePlan.parse(self._attributes["plan"], where=f"the plan of {self.path}")
         self._shape = (self.plan.height, self.plan.width)
         self._n_levels = len(level_shapes(*self._shape))
-        self._arrays: dict[tuple[int, int], Any] = {
-            (0, 0): open_array(self._folder(0, 0), mode=mode)
-        }
+        self._levels = Levels([self.path / position.path for position in self.plan.positions], mode)
+        self._levels.handle(0, 0)  # what is damaged is told at once
         self._lock = threading.Lock()
         self._in_flight = InFlight(self.path)
         self._closed = False
@@ -149,19 +168,20 @@ class Store:
             for position in self.plan.positions:
                 image = self.path / position.path
                 group = read_group(image)
-                window = group["attributes"]["ome"]["omero"]["channels"][c]["window"]
+                channels = group["attributes"]["ome"]["omero"]["channels"]
+                window = channels[c - self.plan.first_c]["window"]
                 window.update(start=float(start), end=float(end))
                 write_group(image, group)
 
     # -- time without an end ---------------------------------------------------------------------
 
     def refresh(self) -> None:
-        """Take notice of time points that another process has made room for."""
+        """Take notice of time points and channels that another process has made room for."""
         with self._lock:
             self._attributes = read_group(self.path)["attributes"]["livestain"]
             plan = StorePlan.parse(self._attributes["plan"], where=f"the plan of {self.path}")
-            if plan.n_t != self.plan.n_t:
-                self._arrays = {}
+            if (plan.n_t, len(plan.channels)) != (self.plan.n_t, len(self.plan.channels)):
+                self._levels.forget()
             self.plan = plan
 
     def grow(self, n_t: int) -> None:
@@ -208,24 +228,84 @@ class Store:
             self.plan.model_copy(update={"n_t": n_t, "open_end": False, "channels": channels})
         )
 
+    def reopen(self, plan: StorePlan) -> None:
+        """Take back the end that was settled: more time points will come.
+
+        Parameters
+        ----------
+        plan : StorePlan
+            As the run was begun with: with an open end, and what a time point may have.
+
+        Raises
+        ------
+        StoreError
+            If the store is open for reading only, or the disk refuses.
+        """
+        self._resize(plan.model_copy(update={"n_t": max(plan.n_t, self.plan.n_t)}))
+
     def _resize(self, plan: StorePlan) -> None:
         self._must_write()
         with self._lock:
             # The arrays first: whoever reads the plan finds the room that it speaks of, and a crash in
             # between leaves an open end, which is settled later. Also where the number stays: a crash may
             # have left arrays that grew, and a plan that did not.
-            self._resize_arrays(plan.n_t)
-            group = read_group(self.path)
-            group["attributes"]["livestain"]["plan"] = plan.as_json()
-            write_group(self.path, group)
-            self._attributes = group["attributes"]["livestain"]
-            self._arrays = {}
-            self.plan = plan
+            self._resize_arrays(n_t=plan.n_t)
+            self._replace_plan(plan)
 
-    def _resize_arrays(self, n_t: int) -> None:
+    def _resize_arrays(self, *, n_t: int | None = None, n_c: int | None = None) -> None:
         for p in range(self.plan.n_p):
             for level in range(self._n_levels):
-                resize_array(self._folder(p, level), n_t)
+                resize_array(self._levels.folder(p, level), n_t=n_t, n_c=n_c)
+
+    def _replace_plan(self, plan: StorePlan) -> None:
+        group = read_group(self.path)
+        own = group["attributes"]["livestain"]
+        own.update(plan=plan.as_json(), encoding=encoding_attributes(plan))
+        write_group(self.path, group)
+        self._attributes = own
+        self._levels.forget()
+        self.plan = plan
+
+    # -- channels that come later ----------------------------------------------------------------
+
+    def add_channels(self, channels: Sequence[ChannelPlan]) -> None:
+        """Make room for further virtual channels; no file of a plane is touched. For one process.
+
+        Parameters
+        ----------
+        channels : sequence of ChannelPlan
+            They come after those that are there.
+
+        Raises
+        ------
+        SettingsError
+            If a channel does not fit the plan: a name that is there, a source that is not.
+        StoreError
+            If the store is open for reading only, its end is open, or the disk refuses.
+        """
+        self._must_write()
+        if self.plan.open_end:
+            raise StoreError(
+                f"The run of {self.path} has no end yet, so no channel can be added. Wait for its end."
+            )
+        plan = StorePlan.parse(
+            {**dict(self.plan), "channels": (*self.plan.channels, *channels)},
+            where=f"the plan of {self.path} with the channels {[ch.name for ch in channels]}",
+        )
+        with self._lock:
+            # The plan last: until then nobody knows of the room, and a crash leaves a store as it was; what
+            # it leaves of the rest is written anew by whoever adds channels next.
+            self._resize_arrays(n_c=len(plan.channels) - plan.first_c)
+            known = len(self.plan.channels) - plan.first_c
+            for position in self.plan.positions:
+                image = self.path / position.path
+                group = read_group(image)
+                omero = group["attributes"]["ome"]["omero"]
+                omero["channels"] = omero["channels"][:known] + [
+                    omero_channel(channel) for channel in channels
+                ]
+                write_group(image, group)
+            self._replace_plan(plan)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -336,8 +416,8 @@ class Store:
             OSError,
             IndexError,
         ) as error:  # the last: another process cut the end off
-            file = self._file(level, index)
-            if not file.is_file():
+            files = self._files(index.p, level)
+            if not files.has(*self._in_array(index)):
                 raise MissingPlaneError(
                     f"{where} is not there (level {level}). It may still come while the run goes "
                     "on; `livestain status` says why it is missing."
@@ -346,9 +426,11 @@ class Store:
             # The file may have come between the reading and the look for it: only now is it judged.
             return self._read(level, index)
         except (ValueError, OSError) as error:
+            file = files.file_of(*self._in_array(index))
+            cure = "" if files.shared else ", or remove it, and the plane counts as missing"
             raise StoreError(
                 f"{where} is damaged or cannot be read: {error}. Restore {file.name} in level "
-                f"{level} from a copy, or remove it, and the plane counts as missing."
+                f"{level} from a copy{cure}."
             ) from error
 
     def read_decoded(self, index: PlaneIndex) -> NDArray[np.float32]:
@@ -368,12 +450,71 @@ class Store:
         virtual = self._virtual(index)
         return decode(self.read(index), virtual.scale, virtual.offset)
 
+    # -- by name ---------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> Channels:
+        """The channels by name, each a lazy array; a mapping."""
+        return Channels(self)
+
+    def __getitem__(self, name: str) -> Channel:
+        """Return a channel as a lazy array: of counts, or of a prediction in its unit.
+
+        Parameters
+        ----------
+        name : str
+            As in the sequence; of a virtual channel also as viewers show it, "mitochondria (predicted)".
+
+        Raises
+        ------
+        UnknownChannelError
+            If there is none of this name; it is a StoreError, and a KeyError too.
+        """
+        return self.channels[name]
+
+    def __contains__(self, name: object) -> bool:
+        """Return whether there is a channel of this name."""
+        return name in self.channels
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the channels' names."""
+        return iter(self.channels)
+
+    def to_xarray(self, *, level: int = 0, missing: Missing = "raise") -> xarray.Dataset:
+        """Return the run with its physical coordinates, read by dask plane by plane when it is computed.
+
+        Parameters
+        ----------
+        level : int
+            Pyramid level.
+        missing : {"raise", "nan"}
+            What a missing plane of a raw channel does when it is computed: raise MissingPlaneError, or be
+            NaN, for which counts become float32. In predictions it is always NaN.
+
+        Returns
+        -------
+        xarray.Dataset
+            One variable a channel, with axes and coordinates as `Channel.dims` and `Channel.coords`; its
+            attributes say its unit, whether it is predicted, and by which bundle.
+
+        Raises
+        ------
+        MissingExtraError
+            If xarray or dask is not installed.
+        StoreError
+            If there is no such level, or a channel has the name of a coordinate. A plane that is damaged
+            raises it when it is computed.
+        """
+        from livestain.store.as_xarray import as_xarray
+
+        return as_xarray(self, level=level, missing=missing)
+
     # -- what is there ---------------------------------------------------------------------------
 
     def is_present(self, index: PlaneIndex) -> bool:
         """Return whether a plane is there, for every process."""
         self._check(index)
-        return self._file(0, index).is_file()
+        return self._files(index.p, 0).has(*self._in_array(index))
 
     def present(self, c: int) -> NDArray[np.bool_]:
         """Return which planes of channel `c` are there: bool, (n_p, n_t, n_z)."""
@@ -383,14 +524,21 @@ class Store:
         """Return which planes of all channels are there at a level: bool, (n_p, n_t, n_c, n_z)."""
         if self.plan.open_end:
             self.refresh()
-        shape = (self.plan.n_t, len(self.plan.channels), self.plan.n_z)
-        return np.stack(
-            [present_chunks(self._folder(p, level), shape) for p in range(self.plan.n_p)]
-        )
+        plan = self.plan
+        there = np.zeros((plan.n_p, plan.n_t, len(plan.channels), plan.n_z), dtype=bool)
+        shape = (plan.n_t, len(plan.channels) - plan.first_c, plan.n_z)
+        for p in range(plan.n_p):
+            there[p, :, plan.first_c :] = self._files(p, level).present(shape)
+        return there
 
     def present_indices(self) -> frozenset[PlaneIndex]:
         """Return the planes of all channels that are there, by one look."""
         return frozenset(PlaneIndex(*at) for at in np.argwhere(self.present_grid()).tolist())
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether planes share files, so that a run cannot go on with it."""
+        return any(self._files(p, 0).shared for p in range(self.plan.n_p))
 
     def levels_missing(self, c: int) -> list[PlaneIndex]:
         """Return the planes of channel `c` that are there but lack a pyramid level."""
@@ -402,32 +550,22 @@ class Store:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _folder(self, p: int, level: int) -> Path:
-        return self.path / self.plan.positions[p].path / str(level)
+    def _files(self, p: int, level: int) -> ArrayFiles:
+        if not self._levels.folder(p, level).is_dir():  # compacted by another process since
+            self._levels.forget()
+        return self._levels.files(p, level)
 
-    def _file(self, level: int, index: PlaneIndex) -> Path:
-        return chunk_file(self._folder(index.p, level), index.t, index.c, index.z)
-
-    def _array(self, p: int, level: int) -> Any:
-        if not 0 <= level < self._n_levels:
-            raise StoreError(
-                f"{self.path} has levels 0 to {self._n_levels - 1}; asked for level {level}."
-            )
-        arrays = self._arrays  # held, so that what is opened before they grow is not kept after it
-        found = arrays.get((p, level))
-        if found is None:
-            # Two threads may both open it: the second handle replaces an equal one.
-            found = arrays[p, level] = open_array(self._folder(p, level), mode=self.mode)
-        return found
+    def _in_array(self, index: PlaneIndex) -> tuple[int, int, int]:
+        """Return the place of a plane along the axes t, c, z of its array."""
+        return index.t, index.c - self.plan.first_c, index.z
 
     def _read(self, level: int, index: PlaneIndex) -> NDArray[np.uint16]:
-        p, t, c, z = index
-        plane: NDArray[np.uint16] = self._array(p, level)[t, c, z].read().result()
+        at = self._in_array(index)
+        plane: NDArray[np.uint16] = self._levels.handle(index.p, level)[at].read().result()
         return plane
 
     def _start(self, level: int, index: PlaneIndex, plane: NDArray[np.uint16]) -> WriteFuture:
-        p, t, c, z = index
-        write = self._array(p, level)[t, c, z].write(
+        write = self._levels.handle(index.p, level)[self._in_array(index)].write(
             plane, can_reference_source_data_indefinitely=True
         )
         return self._in_flight.start(write.commit, index)
@@ -447,6 +585,11 @@ class Store:
         p, t, c, z = index
         plan = self.plan
         n_p, n_t, n_c, n_z = plan.n_p, plan.n_t, len(plan.channels), plan.n_z
+        if 0 <= c < plan.first_c:
+            raise StoreError(
+                f"Plane {index.words} of channel '{plan.channels[c].name}' does not lie in {self.path}, but "
+                f"in the recording that its predictions are made from."
+            )
         if not (0 <= p < n_p and 0 <= t < n_t and 0 <= c < n_c and 0 <= z < n_z):
             raise StoreError(
                 f"There is no place for plane {index.words} in {self.path}; expected "
