@@ -126,7 +126,8 @@ def one_image(
     """
     import useq
 
-    from livestain.live.virtual import VIRTUAL_GROUP, kind_of_channel
+    from livestain.live.virtual import VIRTUAL_GROUP
+    from livestain.stain.asked import kind_of_channel
 
     group = core.getChannelGroup()
     presets = core.getAvailableConfigs(group) if group else ()

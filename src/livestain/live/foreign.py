@@ -11,8 +11,9 @@ from livestain.bundle import check_fit
 from livestain.errors import SequenceError
 from livestain.live.delivery import Key, key_of
 from livestain.live.events import is_image
-from livestain.live.sources import all_sources, first_source, output_of
-from livestain.live.virtual import VIRTUAL_GROUP, VIRTUAL_SUFFIX, VirtualChannel
+from livestain.live.virtual import VIRTUAL_GROUP, VIRTUAL_SUFFIX
+from livestain.stain.asked import VirtualChannel
+from livestain.stain.sources import all_sources, first_source, output_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from useq import MDAEvent
 
     from livestain.bundle import Bundle
-    from livestain.live.virtual import ChannelSettings
     from livestain.planes import Window
+    from livestain.stain.asked import ChannelSettings
 
 __all__ = ["Predicted", "Spelling", "Windows", "resolve", "scan", "z_step_of"]
 

@@ -16,15 +16,14 @@ from livestain.errors import BundleError, MicroscopeError
 from livestain.live.checks import pixel_size_of
 from livestain.live.installation import Installation, refuse_correction
 from livestain.live.microscope import SimulatedCore
-from livestain.live.sources import output_of
 from livestain.live.virtual import (
     VIRTUAL_GROUP,
     VIRTUAL_SUFFIX,
-    ChannelSettings,
     LivestainSettings,
-    VirtualChannel,
 )
 from livestain.live.virtual_engine import VirtualEngine
+from livestain.stain.asked import ChannelSettings, VirtualChannel
+from livestain.stain.sources import output_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,7 +15,7 @@ from livestain.live.foreign import Spelling, resolve, scan, z_step_of
 from livestain.live.foreign_run import plan_foreign_run
 from livestain.live.predicting import FramePredictor, describe
 from livestain.live.untangling import events_of
-from livestain.live.virtual import ChannelSettings, LivestainSettings
+from livestain.live.virtual import LivestainSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from livestain.bundle import Bundle
     from livestain.live.foreign import Predicted
     from livestain.live.foreign_run import ForeignRun
+    from livestain.stain.asked import ChannelSettings
 
 __all__ = ["Installation", "refuse_correction"]
 

@@ -6,14 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from livestain.bundle import bundles_for, check_fit, find_bundle
+from livestain.bundle import bundles_for, find_bundle
 from livestain.errors import BundleError, SequenceError
-from livestain.flat_field import FlatField
 from livestain.live.checks import (
     camera_format,
     check_presets,
@@ -25,19 +21,10 @@ from livestain.live.events import index_of, is_image
 from livestain.live.fields import wells_of
 from livestain.live.lockstep import check_in_time, held_at_time_points
 from livestain.live.microscope import SimulatedCore
-from livestain.live.sources import all_sources, first_source, output_of
-from livestain.live.virtual import Place, SplitSequence, VirtualChannel, kind_of_channel
-from livestain.planes import PlaneIndex
-from livestain.store import (
-    ChannelPlan,
-    CorrectionPlan,
-    PlannedBlock,
-    PositionPlan,
-    StorePlan,
-    VirtualPlan,
-    WindowPlan,
-    blocks_of,
-)
+from livestain.stain.asked import kind_of_channel
+from livestain.stain.planning import RawPlanes, blocks_from, plan_virtual
+from livestain.stain.sources import first_source
+from livestain.store import ChannelPlan, PositionPlan, StorePlan
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -46,11 +33,12 @@ if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
 
     from livestain.bundle import Bundle
+    from livestain.live.virtual import SplitSequence
+    from livestain.planes import PlaneIndex
+    from livestain.stain.asked import Place, VirtualChannel
     from livestain.store.plan import Codec
 
 __all__ = ["RunPlan", "plan_run"]
-
-_MAGENTA = "FF00FF"
 
 _ROOM = 16
 """Time points for which there is room at first where the end is open."""
@@ -175,17 +163,20 @@ def plan_run(
             color="FFFFFF"
             if kind_of_channel(name) in ("brightfield", "phase", "dic")
             else "00FF00",
-            planned=_blocks(raw_planned[c], shape),
+            planned=blocks_from(raw_planned[c], shape),
             display=(0.0, float(2**bits - 1)),
         )
         for c, name in enumerate(raw_names)
     ]
+    raw_planes = RawPlanes(
+        tuple(raw_names), raw_planned, shape, (height, width), pixel, z_step_um=z_step
+    )
     bundles: dict[int, tuple[Bundle, str]] = {}
     lockstep: dict[PlaneIndex, list[PlaneIndex]] = defaultdict(list)
     order = {index_of(event): i for i, event in enumerate(events)}
     for virtual in split.virtual:
         c = len(channels)
-        first_c, kind = first_source(virtual, raw_names)
+        _, kind = first_source(virtual, raw_names)
         bundle = _bundle_of(
             virtual,
             models.get(virtual.name),
@@ -193,78 +184,26 @@ def plan_run(
             pixel,
             simulated=isinstance(core, SimulatedCore),
         )
-        output = output_of(virtual, bundle)
-        check_fit(
-            bundle.description,
-            kind=kind,
-            pixel_size_um=pixel,
-            # Of the source alone: another channel's stack is of no use to the model.
-            n_z=len({z for _, _, z in raw_planned[first_c]}),
-            z_step_um=z_step,
-        )
-        sources = all_sources(virtual, bundle, raw_names)
-        window_plan = WindowPlan.model_validate(
-            bundle.description.input.window.model_dump(exclude={"depth"})
-        )
-        window = window_plan.window()
-        if window.needs_stack and z_step is None:
+        planned = plan_virtual(virtual, bundle, raw_planes, c)
+        assert planned.channel.virtual is not None  # noqa: S101 - it is a virtual channel
+        future = planned.channel.virtual.window.future
+        if open_end and future:
             raise SequenceError(
-                f"{bundle.name} looks at several depths, {bundle.description.input.z_step_um:g} um apart, "
-                "and the sequence's planes are not evenly spaced. Give a z_plan with one step."
-            )
-        if open_end and window.future:
-            raise SequenceError(
-                f"{bundle.name} needs {window.future} later time points to predict one, and nobody knows "
+                f"{bundle.name} needs {future} later time points to predict one, and nobody knows "
                 "whether they will come where events are decided while the run goes on. Choose another model."
             )
-        if virtual.settings.lag == "lockstep" and window.future:
-            raise SequenceError(
-                f"{bundle.name} needs {window.future} later time points to predict one, so "
-                f"{virtual.name!r} cannot be in lockstep; use lag: backfill."
-            )
-        targets: set[Place] = set()
-        last: dict[PlaneIndex, PlaneIndex] = {}
-        for p, t, z in virtual.requested:
-            target = PlaneIndex(p, t, c, z)
-            needed = [i for s in sources for i in window.sources(target, s, n_t=n_t, n_z=n_z)]
-            # A prediction is planned where its sources are: a sparse source gives a sparse prediction.
-            if t < n_t and z < n_z and all(i in order for i in needed):
-                targets.add((p, t, z))
-                last[target] = max(needed, key=order.__getitem__)
-        if not targets:
-            raise SequenceError(
-                f"No plane of the virtual channel {virtual.name!r} can be predicted: its source "
-                f"{' and '.join(repr(raw_names[s]) for s in sources)} is acquired at none of the time "
-                "points and depths asked for."
-            )
         if virtual.settings.lag == "lockstep":
-            check_in_time(virtual.name, last, sources, order)
+            if future:
+                raise SequenceError(
+                    f"{bundle.name} needs {future} later time points to predict one, so "
+                    f"{virtual.name!r} cannot be in lockstep; use lag: backfill."
+                )
+            last = {t: max(needed, key=order.__getitem__) for t, needed in planned.needed.items()}
+            check_in_time(virtual.name, last, planned.sources, order)
             for target, needed_last in last.items():
                 lockstep[needed_last].append(target)
-        spec = next(o for o in bundle.description.outputs if o.name == output)
-        bundles[c] = (bundle, output)
-        channels.append(
-            ChannelPlan(
-                name=virtual.name,
-                kind="virtual",
-                color=spec.color or _MAGENTA,
-                planned=_blocks(targets, shape),
-                display=tuple((v - spec.offset) / spec.scale for v in spec.display),
-                virtual=VirtualPlan(
-                    source=raw_names[sources[0]],
-                    more_sources=tuple(raw_names[s] for s in sources[1:]),
-                    window=window_plan,
-                    scale=spec.scale,
-                    offset=spec.offset,
-                    unit=spec.unit,
-                    bundle=bundle.name,
-                    bundle_sha256=bundle.sha256,
-                    output=output,
-                    lag=virtual.settings.lag,
-                    correction=_correction(virtual, (height, width)),
-                ),
-            )
-        )
+        bundles[c] = (bundle, planned.output)
+        channels.append(planned.channel)
     plan = StorePlan(
         positions=positions,
         n_t=_ROOM if open_end else n_t,
@@ -337,13 +276,6 @@ def _positions(events: Iterable[useq.MDAEvent], wells: list[str]) -> tuple[Posit
     return tuple(position(p) for p in range(max(found) + 1))
 
 
-def _blocks(planes: set[Place], shape: tuple[int, int, int]) -> tuple[PlannedBlock, ...]:
-    grid = np.zeros(shape, dtype=bool)
-    if planes:  # an empty index would mean all
-        grid[tuple(np.array(sorted(planes)).T)] = True
-    return blocks_of(grid)
-
-
 def _bundle_of(
     virtual: VirtualChannel, model: str | None, kind: str, pixel: float, *, simulated: bool
 ) -> Bundle:
@@ -366,21 +298,6 @@ def _bundle_of(
     raise BundleError(
         f"Several models predict {output!r} from {kind} at {pixel:g} um pixels: "
         f"{', '.join(sorted(b.name for b in fitting))}. Choose one with --model {virtual.name}=NAME."
-    )
-
-
-def _correction(virtual: VirtualChannel, shape: tuple[int, int]) -> CorrectionPlan | None:
-    """Read flat field and dark frame once, so that what does not fit is told before anything moves."""
-    names = (virtual.settings.flat_field, virtual.settings.dark_frame)
-    if names == (None, None):
-        return None
-    flat, dark = (Path(name).absolute() if name else None for name in names)
-    correction = FlatField(flat, dark)
-    correction.check(shape, "The camera's frame")
-    return CorrectionPlan(
-        flat_field=str(flat) if flat else None,
-        dark_frame=str(dark) if dark else None,
-        sha256=correction.sha256,
     )
 
 

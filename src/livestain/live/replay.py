@@ -10,8 +10,8 @@ import numpy as np
 
 from livestain.errors import DataError
 from livestain.images import IMAGE_SUFFIXES, image_format, read_pixels
-from livestain.live.virtual import kind_of_channel
 from livestain.planes import PlaneIndex
+from livestain.stain.asked import kind_of_channel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import useq
 from pydantic import BaseModel, Field, ValidationError
@@ -14,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from livestain.errors import SequenceError
 from livestain.live.events import index_of
 from livestain.settings import Settings, describe_validation_error, read_yaml
+from livestain.stain.asked import ChannelSettings, Place, VirtualChannel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,13 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "VIRTUAL_GROUP",
     "VIRTUAL_SUFFIX",
-    "ChannelSettings",
-    "Kind",
     "LivestainSettings",
-    "Place",
     "SplitSequence",
-    "VirtualChannel",
-    "kind_of_channel",
     "load_sequence",
     "settings_of",
     "split_sequence",
@@ -40,55 +35,6 @@ VIRTUAL_GROUP = "Virtual"
 VIRTUAL_SUFFIX = " (virtual)"
 """What presets of virtual channels end in where they stand among the real ones (`livestain.install`)."""
 
-Place = tuple[int, int, int]
-"""Position, time point, depth: where an image of a channel belongs."""
-
-Kind = Literal["brightfield", "phase", "dic", "fluorescence"]
-
-_WORDS: dict[Kind, tuple[str, ...]] = {
-    "brightfield": ("brightfield", "bf", "transmitted", "trans", "dia"),
-    "phase": ("phase", "ph", "phasecontrast"),
-    "dic": ("dic", "nomarski"),
-    "fluorescence": ("fluorescence", "dapi", "fitc", "gfp", "egfp", "cy3", "cy5", "rhodamine"),
-}
-
-
-class ChannelSettings(Settings):
-    """Settings of one virtual channel; all optional."""
-
-    bundle: str | None = None
-    """Name in the model path, or a folder. Without it: the bundles whose output has this name."""
-
-    output: str | None = None
-    """Which of the bundle's outputs; without it the one named like the channel, or the only one."""
-
-    source: str | tuple[str, ...] | None = None
-    """Preset of the sequence that is stained; without it the one whose name says its kind. A list, in the
-    model's order, for models that look at several channels."""
-
-    source_kind: Kind | tuple[Kind, ...] | None = None
-    """What the source shows, where its name does not say it; a list for several."""
-
-    flat_field: str | None = None
-    """Image of an empty field (PNG or TIFF), by which planes of the first source are divided before the
-    prediction; the raw planes are stored as they are. For models that were trained on corrected planes."""
-
-    dark_frame: str | None = None
-    """Image without light, which is taken from them, and from the flat field."""
-
-    lag: Literal["backfill", "live-only", "lockstep"] = "backfill"
-    """What happens to planes that the model cannot keep up with."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The presets that are named as sources."""
-        return (self.source,) if isinstance(self.source, str) else self.source or ()
-
-    @property
-    def source_kinds(self) -> tuple[Kind, ...]:
-        """What they are said to show."""
-        return (self.source_kind,) if isinstance(self.source_kind, str) else self.source_kind or ()
-
 
 class LivestainSettings(Settings):
     """What lies under ``metadata.livestain`` of a sequence."""
@@ -98,25 +44,6 @@ class LivestainSettings(Settings):
 
     channels: dict[str, ChannelSettings] = Field(default_factory=dict)
     """Settings by virtual channel."""
-
-
-@dataclass(frozen=True)
-class VirtualChannel:
-    """A virtual channel as the sequence asks for it.
-
-    Attributes
-    ----------
-    name : str
-        The preset's name in the group "Virtual".
-    settings : ChannelSettings
-        From the sequence's metadata.
-    requested : frozenset of (p, t, z)
-        The planes that `acquire_every` and `do_stack` choose.
-    """
-
-    name: str
-    settings: ChannelSettings
-    requested: frozenset[Place]
 
 
 @dataclass(frozen=True)
@@ -192,16 +119,6 @@ def _check_nested_keys(given: dict[str, Any], sequence: useq.MDASequence, place:
             inner = f"{place}: stage_positions[{n}].sequence"
             _check_keys(own, useq.MDASequence, inner)
             _check_nested_keys(own, read, inner)
-
-
-def kind_of_channel(name: str) -> Kind | None:
-    """Return the channel kind that a preset's name says, e.g. "brightfield" for "BF 20 ms"."""
-    words = re.findall(r"[a-z]+[0-9]?", name.lower())
-    joined = "".join(words)
-    for kind, synonyms in _WORDS.items():
-        if kind in joined or any(word in synonyms for word in words):
-            return kind
-    return None
 
 
 def _by_group(sequence: useq.MDASequence) -> useq.MDASequence:
@@ -319,12 +236,13 @@ def _check_plans(sequence: useq.MDASequence) -> None:
 def _check_axes(sequence: useq.MDASequence) -> None:
     for part in (sequence, *(p.sequence for p in sequence.stage_positions if p.sequence)):
         _check_plans(part)
-    # First of all: useq cannot even say the sizes of a sequence without an end.
-    for phase in getattr(sequence.time_plan, "phases", [sequence.time_plan]):
-        if isinstance(phase, useq.TIntervalDuration) and not (
-            phase.interval.total_seconds() and phase.duration
-        ):
-            raise SequenceError(
-                "The time plan has no end that can be counted (interval 0, or no duration), so its "
-                "number of time points is not known beforehand. Give loops, or an interval above 0."
-            )
+        # First of all: useq cannot even say the sizes of a sequence without an end.
+        for phase in getattr(part.time_plan, "phases", [part.time_plan]):
+            if isinstance(phase, useq.TIntervalDuration) and not (
+                phase.interval.total_seconds() and phase.duration
+            ):
+                raise SequenceError(
+                    "The time plan has no end that can be counted (interval 0, or no duration), so its "
+                    "number of time points is not known beforehand. Give loops, or an interval and a "
+                    "duration above 0."
+                )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from livestain.errors import BundleError, SequenceError
-from livestain.live.virtual import kind_of_channel
+from livestain.stain.asked import kind_of_channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from livestain.bundle import Bundle
-    from livestain.live.virtual import Kind, VirtualChannel
+    from livestain.stain.asked import Kind, VirtualChannel
 
 __all__ = ["all_sources", "first_source", "output_of"]
 
@@ -54,7 +54,8 @@ def all_sources(
         raise SequenceError(
             f"The model {bundle.name} looks at {len(wanted)} channel{'s' * (len(wanted) > 1)} "
             f"({', '.join(wanted)}), and the settings of {virtual.name!r} name {', '.join(names or kinds)}. "
-            "Name as many under source and source_kind, in this order, or leave the others out."
+            f"Name as many by {virtual.where('source')} and source_kind, in this order, or leave the "
+            "others out."
         )
     found = [first_source(virtual, raw_names)[0]]
     for n, kind in enumerate(wanted[1:], start=1):
@@ -89,8 +90,8 @@ def output_of(virtual: VirtualChannel, bundle: Bundle) -> str:
     if wanted not in names:
         raise BundleError(
             f"The model {bundle.name} predicts {', '.join(names)}; the virtual channel "
-            f"{virtual.name!r} needs one of these: set output under metadata.livestain.channels."
-            f"{virtual.name} (or in what livestain.install is given)."
+            f"{virtual.name!r} needs one of these: set {virtual.where('output')}"
+            f"{' (or in what livestain.install is given)' if virtual.of == 'sequence' else ''}."
         )
     return wanted
 
@@ -99,7 +100,7 @@ def _named(virtual: VirtualChannel, name: str, raw_names: Sequence[str]) -> int:
     if name not in raw_names:
         raise SequenceError(
             f"The source {name!r} of the virtual channel {virtual.name!r} is not a channel of "
-            f"the sequence; it has: {', '.join(raw_names)}."
+            f"the {virtual.of}; there are: {', '.join(raw_names)}."
         )
     return raw_names.index(name)
 
@@ -112,11 +113,11 @@ def _of_kind(
     ]
     if len(fitting) == 1:
         return fitting[0]
-    found = "none of the sequence's channels" if not fitting else "several of its channels"
+    found = f"none of the {virtual.of}'s channels" if not fitting else "several of its channels"
     raise SequenceError(
         f"{found.capitalize()} ({', '.join(raw_names)}) can be taken for the {kind} source of the "
-        f"virtual channel {virtual.name!r}. Name it: source under metadata.livestain.channels."
-        f"{virtual.name}{' (a list, in the order of the model)' if taken else ''}."
+        f"virtual channel {virtual.name!r}. Name it: {virtual.where('source')}"
+        f"{' (all of them, in the order of the model)' if taken else ''}."
     )
 
 
@@ -125,7 +126,6 @@ def _kind(virtual: VirtualChannel, name: str) -> Kind:
     if kind is None:
         raise SequenceError(
             f"The name of the source channel {name!r} does not say what it shows. "
-            f"Give source_kind (brightfield, phase, dic or fluorescence) for {virtual.name!r} in "
-            "metadata.livestain.channels."
+            f"Give {virtual.where('source_kind')}: brightfield, phase, dic or fluorescence."
         )
     return kind
