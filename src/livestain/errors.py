@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BundleError",
     "DataError",
+    "FullDiskError",
     "LivestainError",
     "MicroscopeError",
     "MissingExtraError",
@@ -43,6 +44,10 @@ class BundleError(LivestainError):
 
 class StoreError(LivestainError):
     """A store cannot be created, opened, read or written."""
+
+
+class FullDiskError(StoreError):
+    """A disk is full; what was written stays, and what was not can be done when there is space."""
 
 
 class MissingPlaneError(StoreError):

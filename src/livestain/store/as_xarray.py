@@ -43,11 +43,15 @@ def as_xarray(store: Store, *, level: int = 0, missing: Missing = "raise") -> xa
 
     channels = [channel.at_level(level) for channel in store.channels.values()]
     coords = _coords(channels[0])
-    if taken := [channel.name for channel in channels if channel.name in coords]:
-        raise StoreError(
-            f"Channel '{taken[0]}' of {store.path} has the name of a coordinate, so a Dataset cannot hold "
-            f"it; use store[{taken[0]!r}], which reads it by itself."
-        )
+    # Under its label: arithmetic drops a variable's attributes, and an acquired "Mitochondria" may
+    # stand beside the prediction "mitochondria".
+    names = [channel.label for channel in channels]
+    for name in names:
+        if name in coords or names.count(name) > 1:
+            raise StoreError(
+                f"A Dataset of {store.path} cannot hold channel '{name}': a coordinate or another channel is "
+                "called the same; read it by its name, as store[name]."
+            )
     variables = {}
     for channel in channels:
         source = _Filled(channel) if channel.predicted or missing == "nan" else channel
@@ -58,7 +62,7 @@ def as_xarray(store: Store, *, level: int = 0, missing: Missing = "raise") -> xa
             name=False,  # what is stored may have changed when it is asked for again
             meta=np.empty((0,) * len(shape), source.dtype),
         )
-        variables[channel.name] = (channel.dims, lazy, _attributes(channel))
+        variables[channel.label] = (channel.dims, lazy, _attributes(channel))
     attributes = {"store": str(store.path), "level": level, "livestain_version": __version__}
     return xarray.Dataset(variables, coords=coords, attrs=attributes)
 
@@ -70,11 +74,12 @@ class _Filled:
         self._channel = channel
         self.shape = channel.shape
         self.ndim = channel.ndim
-        self.dtype = np.dtype(np.float32)  # exact also of 16-bit counts
+        self.dtype: np.dtype[np.float32] = np.dtype(np.float32)  # exact also of 16-bit counts
 
     def __getitem__(self, key: Any) -> NDArray[np.float32]:
-        read = self._channel.masked[key]
-        values: NDArray[np.float32] = np.ma.filled(read.astype(np.float32), np.nan)
+        read, absent = self._channel.read_part(key, masked=True)
+        values = read.astype(self.dtype, copy=False)
+        values[absent] = np.nan
         return values
 
 

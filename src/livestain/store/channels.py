@@ -256,8 +256,64 @@ class Channel:
         IndexError
             If the key is outside, or of another kind.
         """
-        pixels, _ = self._read(key, masked=False)
+        pixels, _ = self.read_part(key, masked=False)
         return pixels[()]
+
+    def read_part(self, key: Any, *, masked: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Read a part together with which of its pixels are not there; indexing is made of it.
+
+        Parameters
+        ----------
+        key : int, slice, ellipsis, or a tuple of them
+        masked : bool
+            Whether a missing plane is told, or raises.
+
+        Returns
+        -------
+        pixels : array of uint16 or float32
+            0, or NaN of a prediction in its unit, where nothing is there.
+        absent : array of bool
+            Of the same shape: where the plane is missing, and in a virtual channel where nothing was
+            predicted.
+
+        Raises
+        ------
+        MissingPlaneError, StoreError, IndexError
+            As indexing.
+        """
+        picks = _picks(key, self.dims, self.shape)
+        *leading, rows, columns = picks
+        if len(leading) == 2:
+            leading.insert(0, _Pick(range(1), slice(None), kept=False))
+        c = self._c
+        ps, ts, zs = (pick.numbers for pick in leading)
+        places = [PlaneIndex(p, t, c, z) for p in ps for t in ts for z in zs]
+        # One look at the folder before many planes are read; a single one says itself that it is missing.
+        missing = self._missing_of(places) if len(places) > 1 else set()
+        if missing and not masked:
+            raise self._missing_error([at for at in places if at in missing], len(places))
+
+        virtual = None if self.as_stored else self._virtual
+        shape = (len(places), len(rows.numbers), len(columns.numbers))
+        fill = 0 if virtual is None else np.nan
+        pixels = np.full(shape, fill, dtype=self.dtype)
+        absent = np.zeros(shape, dtype=bool)
+        for n, place in enumerate(places if pixels.size else ()):
+            try:
+                if place in missing:
+                    raise MissingPlaneError
+                plane = self._store.read(place, level=self.level)
+            except MissingPlaneError:
+                if not masked:
+                    raise
+                absent[n] = True
+                continue
+            part = plane[rows.part, columns.part]
+            if self.predicted:
+                absent[n] = part == 0
+            pixels[n] = part if virtual is None else decode(part, virtual.scale, virtual.offset)
+        kept = tuple(len(pick.numbers) for pick in picks if pick.kept)
+        return pixels.reshape(kept), absent.reshape(kept)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Read all of it, for numpy.
@@ -271,7 +327,7 @@ class Channel:
         """
         if copy is False:
             raise ValueError(f"channel '{self.name}' lies on the disk: an array of it is a copy")
-        pixels, _ = self._read(..., masked=False)
+        pixels, _ = self.read_part(..., masked=False)
         return pixels if dtype is None else pixels.astype(dtype, copy=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -340,42 +396,6 @@ class Channel:
     def _virtual(self) -> VirtualPlan | None:
         return self.plan.virtual
 
-    def _read(self, key: Any, *, masked: bool) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return the pixels of a part, and which of them are not there: `masked`, else it raises."""
-        picks = _picks(key, self.dims, self.shape)
-        *leading, rows, columns = picks
-        if len(leading) == 2:
-            leading.insert(0, _Pick(range(1), slice(None), kept=False))
-        c = self._c
-        ps, ts, zs = (pick.numbers for pick in leading)
-        places = [PlaneIndex(p, t, c, z) for p in ps for t in ts for z in zs]
-        # One look at the folder before many planes are read; a single one says itself that it is missing.
-        missing = self._missing_of(places) if len(places) > 1 else set()
-        if missing and not masked:
-            raise self._missing_error([at for at in places if at in missing], len(places))
-
-        virtual = None if self.as_stored else self._virtual
-        shape = (len(places), len(rows.numbers), len(columns.numbers))
-        fill = 0 if virtual is None else np.nan
-        pixels = np.full(shape, fill, dtype=self.dtype)
-        absent = np.zeros(shape, dtype=bool)
-        for n, place in enumerate(places if pixels.size else ()):
-            try:
-                if place in missing:
-                    raise MissingPlaneError
-                plane = self._store.read(place, level=self.level)
-            except MissingPlaneError:
-                if not masked:
-                    raise
-                absent[n] = True
-                continue
-            part = plane[rows.part, columns.part]
-            if self.predicted:
-                absent[n] = part == 0
-            pixels[n] = part if virtual is None else decode(part, virtual.scale, virtual.offset)
-        kept = tuple(len(pick.numbers) for pick in picks if pick.kept)
-        return pixels.reshape(kept), absent.reshape(kept)
-
     def _missing_of(self, places: list[PlaneIndex]) -> set[PlaneIndex]:
         there = self._store.present_grid(self.level)
         # Where the end was open, it may have been settled meanwhile, before some of these planes.
@@ -422,7 +442,7 @@ class MaskedChannel:
         StoreError, IndexError
             As of a channel; a missing plane is no error.
         """
-        pixels, absent = self._channel._read(key, masked=True)  # noqa: SLF001 - of one family
+        pixels, absent = self._channel.read_part(key, masked=True)
         # The fill value in the array's own type: numpy's default does not fit into uint16.
         fill = pixels.dtype.type(np.nan if pixels.dtype.kind == "f" else 0)
         return np.ma.MaskedArray(pixels, mask=absent, fill_value=fill)[()]

@@ -62,7 +62,7 @@ def open_store(path: Path | str, *, mode: Mode = "r") -> Store:
     >>> plane = mitochondria[0, 1]  # float32, in mitochondria.unit; an error if it is not there
     >>> movie = mitochondria.masked[:, 1]  # what is not there is masked
     >>> seconds, x_um = mitochondria.coords["t"], mitochondria.coords["x"]
-    >>> means = store.to_xarray()["mitochondria"].mean(("y", "x"))  # with the extra `xarray`
+    >>> means = store.to_xarray()["mitochondria (predicted)"].mean(("y", "x"))  # extra `xarray`
     """
     return Store(path, mode=mode)
 
@@ -494,16 +494,17 @@ class Store:
         Returns
         -------
         xarray.Dataset
-            One variable a channel, with axes and coordinates as `Channel.dims` and `Channel.coords`; its
-            attributes say its unit, whether it is predicted, and by which bundle.
+            One variable a channel, under the label that viewers show: "mitochondria (predicted)". Axes and
+            coordinates are those of `Channel.dims` and `Channel.coords`; attributes say the unit, whether it
+            is predicted, and by which bundle.
 
         Raises
         ------
         MissingExtraError
             If xarray or dask is not installed.
         StoreError
-            If there is no such level, or a channel has the name of a coordinate. A plane that is damaged
-            raises it when it is computed.
+            If there is no such level, or a channel has the name of a coordinate or of another's label. A
+            plane that is damaged raises it when it is computed.
         """
         from livestain.store.as_xarray import as_xarray
 
