@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import recording_cases as cases
 import torch
 from training_cases import write_image
 
+import recording_cases as cases
 from livestain.bundle.normalisation import Normalise
 from livestain.errors import DataError
 from livestain.planes import PlaneIndex

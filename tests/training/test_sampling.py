@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import recording_cases as cases
 import torch
 from skimage.filters import threshold_otsu
 from torch.utils.data import DataLoader
 from training_cases import make_movie, write_image
 
+import recording_cases as cases
 from livestain.bundle.module import StainModule
 from livestain.bundle.normalisation import Normalise
 from livestain.training.find import find_pairs

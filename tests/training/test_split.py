@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import recording_cases as cases
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import recording_cases as cases
 from livestain.errors import DataError
 from livestain.training.find import find_pairs
 from livestain.training.pair import Pair, PairSpec

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import recording_cases as cases
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 from training_cases import make_pair, write_image
 
+import recording_cases as cases
 from livestain.errors import DataError
 from livestain.inference.geometry import resample_depth
 from livestain.training.find import find_pairs

@@ -9,19 +9,19 @@ import numpy as np
 
 from livestain.errors import DataError
 from livestain.planes import PlaneIndex
+from livestain.training.opening import find_recordings
 from livestain.training.pair import Pair
 from livestain.training.pairs import Movie, PairSet
 from livestain.training.pool import PlanePool
 from livestain.training.reading import PairReader
-from livestain.training.recordings import find_recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from livestain.recordings import Recording
     from livestain.training.pair import PairSpec
-    from livestain.training.recordings import Recording
 
 __all__ = ["find_pairs"]
 
@@ -37,9 +37,9 @@ def find_pairs(data: Path | str, spec: PairSpec) -> PairSet:
     data : Path or str
         A folder of movies, or one of them by itself. A movie is a folder `movie-NAME` with one folder of
         images (PNG, TIFF; planes or stacks) a channel and equal names in each; a store of livestain; an
-        OME-Zarr (0.4 or 0.5) of another program; or an OME-TIFF or ImageJ hyperstack. What a file does not
-        say of itself may be said in `movie.yaml` in the folder, or `NAME.movie.yaml` beside the file:
-        pixel_size_um, z_step_um, channels.
+        OME-Zarr (0.4 or 0.5) of another program; an OME-TIFF or ImageJ hyperstack; or an NDTiff data set or
+        OME-TIFF of Micro-Manager. What a file does not say of itself may be said in `movie.yaml` in the
+        folder, or `NAME.movie.yaml` beside the file: pixel_size_um, z_step_um, channels.
     spec : PairSpec
         Which planes make a pair.
 

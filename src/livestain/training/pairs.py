@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from livestain.errors import DataError
+from livestain.recordings.base import movie_name
 from livestain.training.pair import ChannelSpec, Pair, PairData, PairSpec
-from livestain.training.recordings.base import movie_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

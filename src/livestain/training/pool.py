@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from livestain.recordings import Recording
     from livestain.training.pair import ChannelSpec, PairSpec
-    from livestain.training.recordings import Recording
 
 __all__ = ["PlanePool", "depth_weights"]
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from livestain.errors import DataError
 from livestain.images import TIFF_SUFFIXES
-from livestain.training.recordings.folder import FolderRecording, channel_folder
-from livestain.training.recordings.store import StoreRecording
-from livestain.training.recordings.tiff import TiffRecording
-from livestain.training.recordings.zarr import ZarrRecording, is_zarr
+from livestain.recordings import open_recording
+from livestain.recordings.folder import FolderRecording, channel_folder
+from livestain.recordings.opening import describes_itself
 
 if TYPE_CHECKING:
+    from livestain.recordings import Recording
     from livestain.training.pair import PairSpec
-    from livestain.training.recordings.base import Recording
 
-__all__ = ["find_recordings", "open_recording"]
+__all__ = ["find_recordings"]
 
 
 def find_recordings(data: Path, spec: PairSpec) -> list[Recording]:
@@ -39,7 +37,7 @@ def find_recordings(data: Path, spec: PairSpec) -> list[Recording]:
             f"{spec.sources[0].channel} and the like, with stores NAME.ome.zarr, or with TIFF files."
         )
     if data.is_file() or _is_movie(data, spec):
-        return [open_recording(data, spec)]
+        return [_open_movie(data, spec)]
     found: list[Recording] = []
     seen: set[str] = set()
     corrections = {
@@ -56,10 +54,10 @@ def find_recordings(data: Path, spec: PairSpec) -> list[Recording]:
         else:
             wanted = child.suffix.lower() in TIFF_SUFFIXES
         if wanted:
-            recording = open_recording(child, spec)
-            if isinstance(recording, TiffRecording):
-                if recording.one_plane:
-                    continue
+            recording = _open_movie(child, spec)
+            if recording.one_plane:
+                continue
+            if child.is_file():
                 # A set of files describes itself in each of them.
                 seen.update(recording.files)
             found.append(recording)
@@ -70,25 +68,9 @@ def find_recordings(data: Path, spec: PairSpec) -> list[Recording]:
     return found
 
 
-def open_recording(path: Path, spec: PairSpec) -> Recording:
-    """Open one movie.
-
-    Raises
-    ------
-    DataError, StoreError
-        If it cannot be used.
-    """
-    if path.is_file():
-        if path.suffix.lower() not in TIFF_SUFFIXES:
-            raise DataError(
-                f"{path} is no movie. Expected a folder of channel folders, a store NAME.ome.zarr, or a "
-                "TIFF file."
-            )
-        return TiffRecording(path)
-    if _is_store(path):
-        return StoreRecording(path)
-    if is_zarr(path):
-        return ZarrRecording(path)
+def _open_movie(path: Path, spec: PairSpec) -> Recording:
+    if path.is_file() or describes_itself(path):
+        return open_recording(path)
     return _open_folder(path, spec)
 
 
@@ -108,21 +90,8 @@ def _open_folder(path: Path, spec: PairSpec) -> FolderRecording:
     return FolderRecording(path, spec.channels, tuple(dict.fromkeys(needed)))
 
 
-def _is_store(path: Path) -> bool:
-    """Return whether livestain wrote a store, as opposed to any other program's Zarr."""
-    file = path / "zarr.json"
-    if not file.is_file():
-        return False
-    try:
-        attributes = json.loads(file.read_text(encoding="utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        # Whatever it is, our own reader says best what is wrong with it.
-        return True
-    return "livestain" in attributes
-
-
 def _is_movie(path: Path, spec: PairSpec) -> bool:
-    if is_zarr(path):
+    if describes_itself(path):
         return True
     channels = spec.channels if spec.pairing == "unpaired" else (spec.sources[0].channel,)
     return any(channel_folder(path, channel) is not None for channel in channels)

@@ -1,10 +1,10 @@
-"""Lengths in the units that files of others give them in."""
+"""Lengths and times in the units that files of others give them in."""
 
 from __future__ import annotations
 
 from livestain.errors import DataError
 
-__all__ = ["square_um", "um_of"]
+__all__ = ["length_um", "seconds_of", "square_um", "um_of"]
 
 _UM = {
     "angstrom": 1e-4,
@@ -26,6 +26,24 @@ _UM = {
     "m": 1e6,
 }
 
+_SECONDS = {
+    "microsecond": 1e-6,
+    "us": 1e-6,
+    "\u00b5s": 1e-6,
+    "\u03bcs": 1e-6,
+    "millisecond": 1e-3,
+    "ms": 1e-3,
+    "second": 1.0,
+    "sec": 1.0,
+    "s": 1.0,
+    "minute": 60.0,
+    "min": 60.0,
+    "hour": 3600.0,
+    "h": 3600.0,
+    "day": 86400.0,
+    "d": 86400.0,
+}
+
 _SQUARE = 0.005
 """Relative difference of the sides of a pixel that counts as none."""
 
@@ -39,6 +57,21 @@ def um_of(value: float, unit: str | None) -> float | None:
         return None
     factor = _UM.get(unit.lower()) if unit is not None else 1.0
     return value * factor if factor is not None else None
+
+
+def length_um(value: object, unit: str) -> float | None:
+    """Return where something is along an axis, in micrometres: of any sign; None if it is no length."""
+    factor = _UM.get(unit.lower())
+    try:
+        return float(str(value)) * factor if factor is not None else None
+    except ValueError:
+        return None
+
+
+def seconds_of(value: float, unit: str | None) -> float | None:
+    """Return a time in seconds; None where it is none, or its unit is unknown or not said."""
+    factor = _SECONDS.get(unit.lower()) if unit is not None else None
+    return value * factor if factor is not None and 0 < value < float("inf") else None
 
 
 def square_um(y_um: float | None, x_um: float | None, where: object) -> float | None:

@@ -6,10 +6,12 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import tifffile
 import zarr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 NAMES = ("Brightfield", "Mitochondria", "Nuclei")
@@ -143,8 +145,41 @@ def write_imagej(path: Path, pixels: np.ndarray, *, um=(0.5, 0.1)) -> None:
     )
 
 
-def write_sparse_set(folder: Path, pixels: np.ndarray, targets_at=(0, 2)) -> tuple[Path, Path]:
-    """Write brightfield and mitochondria, (t, 2, 1, y, x), as OME-TIFF of two files, with holes."""
+def write_ndtiff(
+    folder: Path,
+    planes: Iterable[tuple[dict[str, Any], np.ndarray]],
+    summary: dict[str, Any] | None = None,
+    metadata: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    file_bytes: int = 2**24,
+) -> Path:
+    """Write (axes, pixels) by the reference writer; return the folder of the data set."""
+    import ndstorage
+
+    with pytest.MonkeyPatch.context() as patch:
+        # It reserves 4 GB a file, which not every file system gives for nothing, and leaves 5 MB free.
+        patch.setattr(ndstorage.ndtiff_file, "MAX_FILE_SIZE", 5_000_000 + file_bytes)
+        data = ndstorage.NDTiffDataset(
+            str(folder), name="cells", summary_metadata=summary or {}, writable=True
+        )
+        writers = set()
+        for axes, pixels in planes:
+            data.put_image(axes, pixels, metadata(axes) if metadata else {})
+            writers.add(data.current_writer)
+        for writer in writers:
+            writer.reader.close()  # it leaves these open
+        data.finish()
+        data.close()
+    (made,) = folder.glob("cells_*")
+    return made
+
+
+def write_sparse_set(
+    folder: Path, pixels: np.ndarray, targets_at=(0, 2), *, one_master: bool = False
+) -> tuple[Path, Path]:
+    """Write brightfield and mitochondria, (t, 2, 1, y, x), as OME-TIFF of two files, with holes.
+
+    With `one_master` the second file leaves it to the first to describe the set.
+    """
     n_t, _, _, height, width = pixels.shape
     planes = ([(t, 0) for t in range(n_t)], [(t, 1) for t in targets_at])
     files = [(folder / f"run_{n}.ome.tif", f"urn:uuid:{uuid.uuid4()}") for n in range(2)]
@@ -165,6 +200,12 @@ def write_sparse_set(folder: Path, pixels: np.ndarray, targets_at=(0, 2)) -> tup
             '<Channel ID="Channel:0:1" Name="Mitochondria" SamplesPerPixel="1"/>'
             f"{data}</Pixels></Image></OME>"
         )
+        if one_master and file != files[0][0]:
+            told = (
+                '<?xml version="1.0" encoding="UTF-8"?>'
+                '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06">'
+                f'<BinaryOnly MetadataFile="{files[0][0].name}" UUID="{files[0][1]}"/></OME>'
+            )
         with tifffile.TiffWriter(file) as writer:
             for number, (t, c) in enumerate(own):
                 writer.write(

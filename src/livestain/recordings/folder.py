@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.errors import DataError
-from livestain.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_image
+from livestain.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_format, read_image
 from livestain.metrics import frame_of_file
-from livestain.training.recordings.base import Place, Recording, movie_name, read_notes
-from livestain.training.recordings.tiff import TiffSeries, TiffVolume, read_header
+from livestain.recordings.base import Place, Recording, movie_name, read_notes
+from livestain.recordings.tiff import TiffSeries, TiffVolume, read_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +42,8 @@ class FolderRecording(Recording):
     DataError
         If a counterpart is missing, or a stack cannot be used.
     """
+
+    kind = "folder of images"
 
     def __init__(self, path: Path, channels: Sequence[str], together: Sequence[str]) -> None:
         self.path = path
@@ -88,6 +90,14 @@ class FolderRecording(Recording):
         axes = series[c]
         return [volume.plane(0, axes.index(t, 0, z)) for t, z in at]
 
+    def frame_format(self, place: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return size (y, x) and data type of a place's planes, by the header of its first file."""
+        stem = self._stems[place]
+        c = next(c for c, files in enumerate(self._files) if stem in files)
+        if stem in self._volumes:
+            return self._volumes[stem][c].format
+        return image_format(self._files[c][stem], floats=True)
+
     def where(self, place: int, c: int, t: int, z: int) -> str:
         """Return the words by which a message names a plane."""
         path = self._files[c][self._stems[place]]
@@ -119,7 +129,7 @@ class FolderRecording(Recording):
                 continue
             sizes[c] = (1, 1)
             if path.suffix.lower() in TIFF_SUFFIXES:
-                series, _ = read_header(path)
+                series, _, _ = read_header(path)
                 first = series[0]
                 if len(series) > 1 or first.sizes["C"] > 1:
                     raise DataError(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.errors import DataError
-from livestain.training.recordings.base import (
+from livestain.images import TIFF_SUFFIXES
+from livestain.recordings.base import (
     Place,
     Recording,
     check_dtype,
@@ -16,8 +17,8 @@ from livestain.training.recordings.base import (
     one_channel,
     read_notes,
 )
-from livestain.training.recordings.tiff_errors import tiff_errors
-from livestain.training.recordings.units import square_um, um_of
+from livestain.recordings.tiff_errors import tiff_errors
+from livestain.recordings.units import length_um, seconds_of, square_um, um_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import tifffile
     from numpy.typing import NDArray
 
-__all__ = ["TiffRecording", "TiffSeries", "TiffVolume", "read_header"]
+__all__ = ["TiffRecording", "TiffSeries", "TiffVolume", "master_of", "read_header"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,11 @@ class TiffSeries:
     channels : tuple of str
     present : array of bool, in the order of `axes`
         Which planes are there; OME-TIFF may have holes.
-    pixel_size_um, z_step_um : float or None
+    pixel_size_um, z_step_um, interval_s : float or None
+    format : tuple
+        Size (y, x) and data type.
+    label, x_um, y_um, z_um : str or float, or None
+        Of the position, by OME-XML.
     """
 
     name: str
@@ -54,6 +59,12 @@ class TiffSeries:
     present: NDArray[np.bool_]
     pixel_size_um: float | None
     z_step_um: float | None
+    interval_s: float | None
+    format: tuple[tuple[int, int], np.dtype[Any]]
+    label: str | None = None
+    x_um: float | None = None
+    y_um: float | None = None
+    z_um: float | None = None
 
     def index(self, t: int, c: int, z: int) -> tuple[int, ...]:
         """Return the place of a plane along `axes`."""
@@ -118,8 +129,33 @@ class TiffVolume:
         return self._arrays[series]
 
 
-def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...]]:
-    """Return what a file's headers say: its series, and the names of all files of its set.
+def master_of(path: Path) -> Path:
+    """Return the file of a set that describes it: this one, or the one to which it leaves that.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read, or that other file is not there or no TIFF file.
+    """
+    import tifffile
+
+    with tiff_errors(path), tifffile.TiffFile(path) as file:
+        text = file.pages.first.description
+    if "<BinaryOnly" not in text:
+        return path
+    told = tifffile.xml2dict(text).get("OME", {}).get("BinaryOnly")
+    name = str(told.get("MetadataFile", "")) if isinstance(told, dict) else ""
+    master = path.parent / name
+    if not name or not master.is_file() or master.suffix.lower() not in TIFF_SUFFIXES:
+        raise DataError(
+            f"{path} leaves it to {name or 'another file'} to say what its planes are; expected that TIFF "
+            "file beside it. Copy all files of the set, or save it as one OME-TIFF."
+        )
+    return master
+
+
+def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...], str]:
+    """Return what a file's headers say: its series, the names of all files of its set, and its kind.
 
     Raises
     ------
@@ -140,9 +176,16 @@ def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...]]:
             for data in _listed(_listed(image["Pixels"])[0].get("TiffData"))
             if isinstance(data.get("UUID"), dict) and "FileName" in data["UUID"]
         }
+        kind = "OME-TIFF" if ome else "ImageJ hyperstack" if file.is_imagej else "TIFF stack"
     if not found:
         raise DataError(f"{path} holds no images. Replace or remove it.")
-    return found, tuple(sorted(names | {path.name}))
+    lacking = sorted(name for name in names if not (path.parent / name).is_file())
+    if lacking and len(names) > 1:  # a file by itself may have been given another name
+        raise DataError(
+            f"{path.parent / lacking[0]} is not there, and {path.name} names it as one of its set. Copy all "
+            "files of the set."
+        )
+    return found, tuple(sorted(names | {path.name})), kind
 
 
 def _series(
@@ -186,7 +229,40 @@ def _series(
         present=present,
         pixel_size_um=pixel_size_um,
         z_step_um=z_step_um,
+        interval_s=_interval(file, pixels),
+        format=((shape[-2], shape[-1]), series.dtype.newbyteorder("=")),
+        **_stage(image, pixels),
     )
+
+
+def _interval(file: tifffile.TiffFile, pixels: dict[str, Any]) -> float | None:
+    """Return the time from one time point to the next, in seconds."""
+    if pixels:
+        return seconds_of(
+            float(pixels.get("TimeIncrement", 0)), pixels.get("TimeIncrementUnit", "s")
+        )
+    told = file.imagej_metadata or {}
+    try:
+        return seconds_of(float(told.get("finterval", 0)), "s")
+    except (TypeError, ValueError):
+        return None
+
+
+def _stage(image: dict[str, Any], pixels: dict[str, Any]) -> dict[str, Any]:
+    """Return label and coordinates of the stage: those of the image, else of its first plane."""
+    label = _listed(image.get("StageLabel"))
+    plane = _listed(pixels.get("Plane"))
+    stage = label[0] if label and isinstance(label[0], dict) else {}
+    first = plane[0] if plane and isinstance(plane[0], dict) else {}
+    found: dict[str, Any] = {"label": str(stage["Name"]) if stage.get("Name") else None}
+    for axis in "XYZ":
+        told = [
+            length_um(holder[key], holder.get(f"{key}Unit", "reference frame"))
+            for holder, key in ((stage, axis), (first, f"Position{axis}"))
+            if key in holder
+        ]
+        found[f"{axis.lower()}_um"] = next((um for um in told if um is not None), None)
+    return found
 
 
 def _voxel(
@@ -242,6 +318,8 @@ class TiffRecording(Recording):
     ----------
     files : tuple of str
         Names of all files of the set.
+    kind : str
+        "OME-TIFF", "ImageJ hyperstack" or "TIFF stack".
 
     Raises
     ------
@@ -253,7 +331,7 @@ class TiffRecording(Recording):
         self.path = path
         self.name = movie_name(path.name)
         notes = read_notes(path)
-        self._series, self.files = read_header(path)
+        self._series, self.files, self.kind = read_header(path)
         first = self._series[0]
         for other in self._series[1:]:
             if (other.channels, other.pixel_size_um, other.z_step_um) != (
@@ -268,6 +346,7 @@ class TiffRecording(Recording):
         self.channels = one_channel(first.channels, notes.channels, path)
         self.pixel_size_um = notes.pixel_size_um or first.pixel_size_um
         self.z_step_um = notes.z_step_um or first.z_step_um
+        self.interval_s = first.interval_s
         names = [series.name for series in self._series]
         if len(set(names)) < len(names) or "" in names:
             names = [f"p{number}" for number in range(len(names))]
@@ -279,6 +358,10 @@ class TiffRecording(Recording):
                 "" if alone else name,
                 series.sizes["T"],
                 series.sizes["Z"],
+                label=series.label or (None if alone else series.name or None),
+                x_um=series.x_um,
+                y_um=series.y_um,
+                z_um=series.z_um,
             )
             for name, series in zip(names, self._series, strict=True)
         )
@@ -300,6 +383,10 @@ class TiffRecording(Recording):
         volume: TiffVolume = self._opened()
         series = self._series[place]
         return [volume.plane(place, series.index(t, c, z)) for t, z in at]
+
+    def frame_format(self, place: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return size (y, x) and data type of a place's planes."""
+        return self._series[place].format
 
     def _open(self) -> TiffVolume:
         return TiffVolume(self.path)

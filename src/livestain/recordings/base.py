@@ -38,6 +38,10 @@ class Place:
         Images of one frame show the same cells at the same time; with the time point this is their name.
     n_t, n_z : int
         Time points and z-planes.
+    label : str or None
+        What the data calls the position; None where it has no name.
+    x_um, y_um, z_um : float or None
+        Where the stage was, and the focus at the first plane, in micrometres; None where nobody says it.
     """
 
     name: str
@@ -45,6 +49,10 @@ class Place:
     frame: str
     n_t: int
     n_z: int
+    label: str | None = None
+    x_um: float | None = None
+    y_um: float | None = None
+    z_um: float | None = None
 
     def name_of(self, t: int | None, z: int | None) -> str:
         """Return the name of a plane, or of a series where a coordinate is None."""
@@ -80,6 +88,12 @@ class Recording(ABC):
     places : tuple of Place
     pixel_size_um, z_step_um : float or None
         None where nobody says it.
+    interval_s : float or None
+        Time from one time point to the next, in seconds; None where nobody says it.
+    kind : str
+        What it is kept in, for messages and provenance: "OME-Zarr 0.4".
+    files : tuple of str
+        Names of the files of a set, each of which describes it; empty where it is one file or folder.
     ordered : bool
         Whether it is known which planes are neighbours in z and time.
     """
@@ -90,6 +104,9 @@ class Recording(ABC):
     places: tuple[Place, ...]
     pixel_size_um: float | None = None
     z_step_um: float | None = None
+    interval_s: float | None = None
+    kind: str = "recording"
+    files: tuple[str, ...] = ()
     ordered: bool = True
     kind_of_channel: str = "channel"
 
@@ -116,6 +133,21 @@ class Recording(ABC):
         DataError, StoreError
             If one cannot be read or used.
         """
+
+    @abstractmethod
+    def frame_format(self, place: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return size (y, x) and data type of a place's planes, without reading one.
+
+        Raises
+        ------
+        DataError
+            If it cannot be told.
+        """
+
+    @property
+    def one_plane(self) -> bool:
+        """Whether it is a mere picture, which can be no movie of several channels or time points."""
+        return False
 
     def where(self, place: int, c: int, t: int, z: int) -> str:
         """Return the words by which a message names a plane."""

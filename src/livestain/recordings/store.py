@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from livestain.planes import PlaneIndex
+from livestain.recordings.base import Place, Recording, movie_name
 from livestain.store import open_store
-from livestain.training.recordings.base import Place, Recording, movie_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["StoreRecording"]
@@ -32,6 +33,7 @@ class StoreRecording(Recording):
         If it is none, or damaged.
     """
 
+    kind = "livestain store"
     kind_of_channel = "raw channel"
 
     def __init__(self, path: Path) -> None:
@@ -51,11 +53,23 @@ class StoreRecording(Recording):
             for p, name in enumerate(given)
         ]
         self.places = tuple(
-            Place(name if several else "", str(p), name if several else "", plan.n_t, plan.n_z)
-            for p, name in enumerate(names)
+            Place(
+                name if several else "",
+                str(p),
+                name if several else "",
+                plan.n_t,
+                plan.n_z,
+                label=position.name or None,
+                x_um=position.x_um,
+                y_um=position.y_um,
+                z_um=position.z_um,
+            )
+            for p, (name, position) in enumerate(zip(names, plan.positions, strict=True))
         )
         self.pixel_size_um = plan.pixel_size_um
         self.z_step_um = plan.z_step_um
+        self.interval_s = plan.t_interval_s or None
+        self._format = (plan.height, plan.width), np.dtype(np.uint16)
 
     def present(self, place: int, c: int) -> NDArray[np.bool_]:
         """Return which planes of a channel are there: bool, (n_t, n_z)."""
@@ -65,6 +79,11 @@ class StoreRecording(Recording):
         """Return planes that are there, (y, x) uint16 each."""
         store = self._opened()
         return [store.read(PlaneIndex(place, t, c, z)) for t, z in at]
+
+    def frame_format(self, place: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return size (y, x) and data type of a place's planes."""
+        del place
+        return self._format
 
     def _open(self) -> Any:
         return open_store(self.path)

@@ -7,11 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-import recording_cases as cases
 import tifffile
 import yaozarrs
 from training_cases import make_movie, write_image
 
+import recording_cases as cases
 from livestain.errors import DataError, SettingsError
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
@@ -105,6 +105,23 @@ def test_a_set_of_tiff_files_with_holes_is_one_movie(tmp_path, spec):
     pixels = cases.volume(shape=(4, 2, 1, 24, 32))
     cases.write_sparse_set(tmp_path, pixels)
     with find_pairs(tmp_path, spec) as found:
+        assert [pair.t for pair in found.pairs] == [0, 2]
+        for pair in found.pairs:
+            data = found.read(pair)
+            np.testing.assert_array_equal(data.source[0, 0], pixels[pair.t, 0, 0])
+            np.testing.assert_array_equal(data.target[0, 0], pixels[pair.t, 1, 0])
+
+
+def test_data_sets_of_micro_manager_are_movies(tmp_path, spec):
+    pixels = cases.volume(shape=(4, 2, 1, 24, 32))
+    planes = [
+        ({"time": t, "channel": cases.NAMES[c]}, pixels[t, c, 0])
+        for t, c in np.ndindex(4, 2)
+        if c == 0 or t % 2 == 0
+    ]
+    cases.write_ndtiff(tmp_path, planes)
+    with find_pairs(tmp_path, spec) as found:
+        assert found.names == ("cells_1",)
         assert [pair.t for pair in found.pairs] == [0, 2]
         for pair in found.pairs:
             data = found.read(pair)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from livestain.errors import DataError
-from livestain.training.recordings.base import (
+from livestain.recordings.base import (
     Place,
     Recording,
     check_dtype,
@@ -17,7 +18,7 @@ from livestain.training.recordings.base import (
     one_channel,
     read_notes,
 )
-from livestain.training.recordings.units import square_um, um_of
+from livestain.recordings.units import length_um, seconds_of, square_um, um_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,12 +47,17 @@ class _Image:
     channels: tuple[str, ...]
     pixel_size_um: float | None
     z_step_um: float | None
+    interval_s: float | None
+    stage_um: dict[str, float]
+    version: str
 
 
 class ZarrRecording(Recording):
     """The full-resolution level of a foreign OME-Zarr; each of its images is a position.
 
-    Every plane is taken to be there: other programs do not say which chunks were never written.
+    Other programs do not say which planes were never written: one of whose chunks there is no file at all
+    counts as absent. Some programs leave out chunks of nothing but zeros, so that a black plane counts as
+    absent too.
 
     Parameters
     ----------
@@ -89,6 +95,9 @@ class ZarrRecording(Recording):
                     "Make a movie of each."
                 )
         self.channels = one_channel(first.channels, notes.channels, path)
+        self.kind = f"OME-Zarr {first.version}"
+        self.interval_s = first.interval_s
+        self._sizes = tuple(image.sizes for image in images)
         alone = len(images) == 1
         self.places = tuple(
             Place(
@@ -97,6 +106,10 @@ class ZarrRecording(Recording):
                 "" if alone else image.name.replace("/", "-"),
                 image.sizes.get("t", 1),
                 image.sizes.get("z", 1),
+                label=image.name if not alone else None,
+                x_um=image.stage_um.get("x"),
+                y_um=image.stage_um.get("y"),
+                z_um=image.stage_um.get("z"),
             )
             for image in images
         )
@@ -105,8 +118,26 @@ class ZarrRecording(Recording):
 
     def present(self, place: int, c: int) -> NDArray[np.bool_]:
         """Return which planes of a channel are there: bool, (n_t, n_z)."""
-        del c
-        return np.ones((self.places[place].n_t, self.places[place].n_z), dtype=bool)
+        found = self._opened()
+        axes, sizes = self._axes[place], self._sizes[place]
+        array = found.array(self._arrays[place])
+        n_t, n_z = self.places[place].n_t, self.places[place].n_z
+        steps = dict(zip(axes, array.shards or array.chunks, strict=True))
+        frame = [
+            range(-(-sizes[axis] // steps[axis])) for axis in axes if axis in "yx"
+        ]  # y and x come last
+        known: dict[tuple[int, ...], bool] = {}
+        there = np.zeros((n_t, n_z), dtype=bool)
+        for t, z in np.ndindex(n_t, n_z):
+            at = {"t": t, "c": c, "z": z}
+            lead = tuple(at[axis] // steps[axis] for axis in axes if axis not in "yx")
+            if lead not in known:
+                known[lead] = any(
+                    (self.path / found.chunk(self._arrays[place], (*lead, y, x))).is_file()
+                    for y, x in product(*frame)
+                )
+            there[t, z] = known[lead]
+        return there
 
     def planes(self, place: int, c: int, at: Sequence[tuple[int, int]]) -> list[NDArray[Any]]:
         """Return planes, (y, x) each."""
@@ -124,6 +155,12 @@ class ZarrRecording(Recording):
                 "leave the movie out."
             ) from error
         return [plane.astype(plane.dtype.newbyteorder("="), copy=False) for plane in found]
+
+    def frame_format(self, place: int) -> tuple[tuple[int, int], np.dtype[Any]]:
+        """Return size (y, x) and data type of a place's planes."""
+        array = self._opened().array(self._arrays[place])
+        height, width = array.shape[-2:]
+        return (int(height), int(width)), array.dtype.newbyteorder("=")
 
     def _open(self) -> _Group:
         return _Group(self.path)
@@ -153,11 +190,16 @@ class ZarrRecording(Recording):
             name = f"{place}/{dataset['path']}" if place else str(dataset["path"])
             array = group.array(name)
             axes, units = _axes_of(multiscale, array.ndim)
-            scale = np.ones(array.ndim)
+            scale, shift = np.ones(array.ndim), np.zeros(array.ndim)
+            moved = False
             for holder in (dataset, multiscale):
                 for step in holder.get("coordinateTransformations", []):
                     if step["type"] == "scale":
-                        scale = scale * np.asarray(step["scale"], dtype=np.float64)
+                        factor = np.asarray(step["scale"], dtype=np.float64)
+                        scale, shift = scale * factor, shift * factor
+                    elif step["type"] == "translation" and "translation" in step:
+                        shift = shift + np.asarray(step["translation"], dtype=np.float64)
+                        moved = True
             labels = [
                 str(channel.get("label", number))
                 for number, channel in enumerate(attributes.get("omero", {}).get("channels", []))
@@ -188,6 +230,26 @@ class ZarrRecording(Recording):
             channels=tuple(labels if len(labels) == n_c else map(str, range(n_c))),
             pixel_size_um=square_um(um["y"], um["x"], where),
             z_step_um=um.get("z") if sizes.get("z", 1) > 1 else None,
+            interval_s=next(
+                (
+                    seconds_of(float(step), unit)
+                    for axis, step, unit in zip(axes, scale, units, strict=True)
+                    if axis == "t"
+                ),
+                None,
+            ),
+            stage_um={
+                axis: where_um
+                for axis, at, unit in zip(axes, shift, units, strict=True)
+                if moved
+                and axis in "zyx"
+                and (where_um := length_um(float(at), unit or "micrometer")) is not None
+            },
+            version=str(
+                multiscale.get("version")
+                or attributes.get("version")
+                or ("0.4" if array.metadata.zarr_format == 2 else "0.5")
+            ),
         )
 
 
@@ -218,6 +280,10 @@ class _Group:
         if name not in self._found:
             self._found[name] = self._root[name]
         return self._found[name]
+
+    def chunk(self, name: str, at: tuple[int, ...]) -> str:
+        """Return the file of a chunk, or of the shard in its place, relative to the group."""
+        return f"{name}/{self.array(name).metadata.encode_chunk_key(at)}"
 
     def close(self) -> None:
         self._found.clear()
