@@ -81,7 +81,7 @@ def test_a_run_answers_what_was_predicted(core, tiny_bundle, tmp_path):
     assert len(answers) == 42
 
     yaozarrs.validate_zarr_store(str(out))
-    series = ome_types.from_xml(out / "OME" / "METADATA.ome.xml")
+    series = ome_types.from_xml((out / "OME" / "METADATA.ome.xml").read_bytes())
     assert [image.pixels.size_t for image in series.images] == [40] * 3
     group = zarr.open_group(out, mode="r")
     for p in range(3):

@@ -83,7 +83,7 @@ def test_names_and_stage_places_of_positions_are_kept(core, tiny_bundle, tmp_pat
     out = tmp_path / "run.ome.zarr"
     models = {"mitochondria": str(tiny_bundle)}
     Session(core, sequence(), out, models=models, worker="thread").run()
-    described = from_xml(out / "OME" / "METADATA.ome.xml")
+    described = from_xml((out / "OME" / "METADATA.ome.xml").read_bytes())
     assert [image.id for image in described.images] == ["Image:0", "Image:1", "Image:2"]
     assert [image.name for image in described.images] == ["run left", "run Pos001", "run Pos002"]
     places = [image.pixels.planes[0] for image in described.images]

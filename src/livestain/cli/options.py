@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "BreakLockOption",
     "ConfigOption",
     "JsonOption",
     "LeaveOwedOption",
@@ -48,6 +49,14 @@ LeaveOwedOption = Annotated[
     typer.Option(
         "--leave-owed",
         help="End with the acquisition: what is then owed is left for livestain restain.",
+    ),
+]
+
+BreakLockOption = Annotated[
+    bool,
+    typer.Option(
+        "--break-lock",
+        help="Take the store over from a process of another machine that cannot be asked whether it runs.",
     ),
 ]
 

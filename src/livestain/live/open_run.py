@@ -13,6 +13,7 @@ from livestain.live.buffer import write_room
 from livestain.live.recorder import Recorder
 from livestain.live.report import RunReport
 from livestain.live.resuming import check_unchanged
+from livestain.stain.provenance import model_facts
 from livestain.stain.stained import Latency
 from livestain.stain.team import make_host
 from livestain.store import (
@@ -174,6 +175,7 @@ def open_run(
     memory: MemoryWatch,
     overwrite: bool,
     resume: Earlier | None,
+    break_lock: bool,
     max_bytes: int | None,
     kind: Literal["process", "thread"],
     host_settings: HostSettings | None,
@@ -195,6 +197,8 @@ def open_run(
         See `Session`.
     resume : Earlier or None
         What the store holds already, where it is there and is gone on with.
+    break_lock : bool
+        See `StoreLock`.
     on_worker, on_committed, on_error : callable
         See `WorkerHost` and `Recorder`.
 
@@ -211,14 +215,17 @@ def open_run(
         stack.callback(host.close, at_once=True)
         # Before the store: a model that cannot work must not cost a store that was to be replaced.
         host.start()
-        lock = StoreLock(out, "run")
+        lock = StoreLock(out, "run", break_lock=break_lock)
         stack.callback(lock.close)
         if resume is not None:
             check_unchanged(resume, out)
             store = open_store(out, mode="r+")
             stack.callback(store.close)
+            if plan.store.open_end:
+                store.reopen(plan.store)
         else:
-            store = create_store(out, plan.store, overwrite=overwrite, attributes=attributes())
+            facts = {**attributes(), "models": model_facts(plan.store, plan.bundles)}
+            store = create_store(out, plan.store, overwrite=overwrite, attributes=facts)
             stack.callback(store.close)
             stack.callback(shutil.rmtree, store.path, ignore_errors=True)  # it holds no plane yet
             stack.callback(journal_path(store.path).unlink, missing_ok=True)

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from livestain.recordings.base import Place, Recording, movie_name
-from livestain.recordings.opening import open_recording
+from livestain.recordings.opening import is_store, open_recording
 
-__all__ = ["Place", "Recording", "movie_name", "open_recording"]
+__all__ = ["Place", "Recording", "is_store", "movie_name", "open_recording"]

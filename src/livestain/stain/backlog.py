@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from livestain.stain.share import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from livestain.planes import PlaneIndex
-    from livestain.store import Store, StorePlan
+    from livestain.stain.planes import Planes
+    from livestain.store import StorePlan
 
 __all__ = ["Backlog", "Stamp", "Task"]
 
@@ -98,6 +99,8 @@ class Backlog:
         Whether planes are still coming. If not, `live-only` gives nothing up.
     share : Share, optional
         Which of the planes are taken here; the others never become owed. By default all.
+    channels : collection of int, optional
+        The virtual channels whose planes are taken; by default all.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Backlog:
         *,
         live: bool = True,
         share: Share | None = None,
+        channels: Collection[int] | None = None,
     ) -> None:
         self._plan = plan
         self._share = share or Share()
@@ -118,7 +122,7 @@ class Backlog:
         given_up = set(excluded)
         self._channels: list[_Channel] = []
         for c, channel in enumerate(plan.channels):
-            if channel.virtual is None:
+            if channel.virtual is None or (channels is not None and c not in channels):
                 continue
             planned = frozenset(plan.planned_indices(c))
             self._channels.append(
@@ -143,9 +147,9 @@ class Backlog:
         """Whether `take` would return a plane; owed planes that failed wait for `retry` or `close`."""
         return any(channel.waiting for channel in self._channels)
 
-    def scan(self, store: Store) -> None:
-        """Find in the store what is there, and so what is owed: at the start and after lost messages."""
-        there = sorted(store.present_indices())
+    def scan(self, planes: Planes) -> None:
+        """Look what is there, and so what is owed: at the start and after lost messages."""
+        there = sorted(planes.present_indices())
         for index in there:
             if index.c in self._by_c:
                 self._by_c[index.c].closed.add(index)
@@ -162,8 +166,8 @@ class Backlog:
         if stamp is not None:
             self._stamps[source] = stamp
         for target in self._plan.targets_of(source):
-            channel = self._by_c[target.c]
-            if not self._share.has(target, whole_stack=channel.whole_stack):
+            channel = self._by_c.get(target.c)
+            if channel is None or not self._share.has(target, whole_stack=channel.whole_stack):
                 continue
             if target in channel.closed or self._plan.as_planned(target) not in channel.planned:
                 continue

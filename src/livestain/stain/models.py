@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from livestain.inference import Shortage, Stainer
     from livestain.planes import PlaneIndex
     from livestain.stain.backlog import Task
+    from livestain.stain.planes import Planes
     from livestain.stain.protocol import WorkerSetup
-    from livestain.store import Store
 
 __all__ = ["Models", "Predicted"]
 
@@ -127,6 +127,10 @@ class Models:
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what the journal says of each channel's model."""
+        if not self._stainers:
+            return []
+        import torch
+
         loaded = [
             (c, self._stainers[name], self._warm_ms[name])
             for c, (name, _) in sorted(self._by_channel.items())
@@ -137,6 +141,8 @@ class Models:
                 "bundle": stainer.bundle.name,
                 "device": stainer.device,
                 "backend": stainer.backend,
+                "threads": torch.get_num_threads(),
+                "cpu": torch.backends.cpu.get_cpu_capability(),
                 "tile": stainer.tile,
                 "tile_step": stainer.tile_step,
                 "tile_steps": stainer.tile_steps,
@@ -149,13 +155,13 @@ class Models:
             for c, stainer, warm_ms in loaded
         ]
 
-    def predict(self, store: Store, task: Task) -> Predicted:
+    def predict(self, there: Planes, task: Task) -> Predicted:
         """Read a task's sources and predict its plane, or find it in the model's last prediction.
 
         Raises
         ------
         LivestainError
-            What the store or the model refuses.
+            What the store, a recording or the model refuses.
         """
         name, output = self._by_channel[task.target.c]
         correction = self._corrections.get(task.target.c)
@@ -164,7 +170,7 @@ class Models:
         if last is None or last.sources != task.sources:
             self._last.pop(key, None)  # a stack is large: never hold two of one model
             began = perf_counter_ns()
-            planes = np.stack([store.read(index) for index in task.sources])
+            planes = np.stack([there.read(index) for index in task.sources])
             if correction is not None:
                 _correct(planes, task.sources, correction)
             read = perf_counter_ns()

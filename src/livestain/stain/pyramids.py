@@ -6,7 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from livestain.errors import LivestainError
+from livestain.errors import FullDiskError, LivestainError
 from livestain.store import level_shapes
 
 if TYPE_CHECKING:
@@ -83,11 +83,18 @@ class Pyramids:
         -------
         str
             What went wrong; empty if nothing did.
+
+        Raises
+        ------
+        FullDiskError
+            If there is no space; it would be so of all others, too.
         """
         began = time.monotonic()
         index, why = self._waiting.pop(), ""
         try:
             self._store.write_levels(index, self._store.read(index))
+        except FullDiskError:
+            raise
         except LivestainError as error:
             why = f"pyramid of plane {index.words}: {error}"
         now = time.monotonic()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from livestain.errors import LivestainError
+from livestain.errors import FullDiskError, LivestainError
 from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
 from livestain.stain.models import Models
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from livestain.inference import Shortage
+    from livestain.stain.planes import Planes
     from livestain.store import Store
 
 __all__ = ["ORPHAN_LIMIT_S", "Worker", "main"]
@@ -66,6 +67,7 @@ class Worker:
         self._models = Models(self._on_shortage)
         self._last_owed: tuple[float, int] = (0.0, -1)
         self._store: Store
+        self._planes: Planes
         self._backlog: Backlog
         self._pyramids: Pyramids
 
@@ -96,7 +98,13 @@ class Worker:
                 return
             except _StopError:
                 return
-            self._serve()
+            try:
+                self._serve()
+            except FullDiskError as error:
+                # No fault of the plane in hand, which stays owed, as all others do.
+                send(self._connection, "refused", error=type(error).__name__, why=str(error))
+                with self._news:
+                    self._news.wait_for(self._told_to_leave)
 
     def _read(self) -> None:
         try:
@@ -105,13 +113,18 @@ class Worker:
                 with self._news:
                     self._inbox.append(message)
                     self._news.notify()
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):
+            # The last: of a connection that was closed here between its look and its reading.
             with self._news:
                 self._leaving = True
                 self._news.notify()
             if self._exit_when_orphaned:
                 # The main thread may be deep in a slow prediction, or stuck for good.
                 threading.Timer(ORPHAN_LIMIT_S, os._exit, args=(3,)).start()
+
+    def _told_to_leave(self) -> bool:
+        """Whether the parent says stop, or is gone."""
+        return self._leaving or any(message["kind"] == "stop" for message in self._inbox)
 
     def _wait_for(self, kind: str) -> dict[str, Any]:
         """Wait for one message of a kind; pings are answered meanwhile."""
@@ -129,12 +142,20 @@ class Worker:
                 send(self._connection, "pong")
 
     def _open(self, path: str, setup: WorkerSetup, stack: contextlib.ExitStack) -> None:
+        from livestain.stain.planes import planes_of
         from livestain.store import open_store
 
         self._store = stack.enter_context(open_store(path, mode="r+"))
+        self._planes = stack.enter_context(planes_of(self._store))
         excluded = (PlaneIndex(*index) for index in setup.excluded)
         share = Share(*setup.share)
-        self._backlog = Backlog(self._store.plan, excluded, live=setup.live, share=share)
+        self._backlog = Backlog(
+            self._store.plan,
+            excluded,
+            live=setup.live,
+            share=share,
+            channels={model.c for model in setup.models},
+        )
         self._pyramids = Pyramids(self._store, share)
         self._scan()
 
@@ -155,7 +176,7 @@ class Worker:
         send(self._connection, "memory", folder=bundle, **asdict(shortage))
 
     def _scan(self) -> None:
-        self._backlog.scan(self._store)
+        self._backlog.scan(self._planes)
         self._pyramids.scan()
 
     # ------------------------------------------------------------------ work
@@ -247,9 +268,11 @@ class Worker:
         """Predict and write one plane; False where it failed."""
         send(self._connection, "taking", index=task.target)
         try:
-            made = self._models.predict(self._store, task)
+            made = self._models.predict(self._planes, task)
             begun = time.perf_counter_ns()
             stored = self._store.write_virtual(task.target, made.plane)
+        except FullDiskError:
+            raise
         except Exception as error:
             send(
                 self._connection,

@@ -13,8 +13,6 @@ from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
 from livestain.store.asked import planes_asked_for
 from livestain.store.journal import journal_lines, journal_path, read_journal
-from livestain.store.layout import run_name
-from livestain.store.ome_xml import ome_xml
 from livestain.store.status import last_words
 from livestain.store.store import open_store
 
@@ -51,16 +49,6 @@ def settle(store: Store) -> None:
     told = last_words(journal_lines(store.path)).missing
     there = store.present_grid()
     store.settle(planes_asked_for(store.plan, there, told))
-    series = store.path / "OME" / "METADATA.ome.xml"
-    if not series.is_file():
-        return
-    try:
-        series.write_text(ome_xml(store.plan, run_name(store.path)), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"Cannot write {series}: {error.strerror or error}. Expected a folder that can be written to, on "
-            "a disk with space."
-        ) from error
 
 
 def finalise(path: Path | str) -> None:
@@ -81,7 +69,7 @@ def finalise(path: Path | str) -> None:
     """
     with open_store(path, mode="r+") as store:
         root, plan = store.path, store.plan
-    shape = (plan.n_p, plan.n_t, len(plan.channels), plan.n_z)
+    shape = (plan.n_p, plan.n_t, len(plan.channels) - plan.first_c, plan.n_z)
     columns: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     for line in read_journal(journal_path(root)):
         place = line.get("index")
@@ -89,7 +77,8 @@ def finalise(path: Path | str) -> None:
             continue
         for name, value in _numbers(line):
             column = columns.setdefault(name, np.full(shape, np.nan))
-            column[tuple(place)] = value
+            p, t, c, z = place
+            column[p, t, c - plan.first_c, z] = value
 
     group = root / _GROUP
     try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from livestain.errors import StoreError
+from livestain.errors import FullDiskError, StoreError
+from livestain.store.space import no_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +73,17 @@ class WriteFuture:
         cause = self._future.exception(timeout=timeout)
         if cause is None:
             return None
+        error: StoreError
+        if no_space(cause):
+            error = FullDiskError(
+                f"Cannot write plane {self.index.words} of {self._path}: the disk is full. What is written "
+                "stays; make space, then go on with it (livestain resume, or livestain restain)."
+            )
+            error.__cause__ = cause
+            return error
         error = StoreError(
             f"Cannot write plane {self.index.words} of "
-            f"{self._path}: {cause}. Is the disk full, or no longer there? What is written stays; "
+            f"{self._path}: {cause}. Is the disk no longer there? What is written stays; "
             "make space before the next run."
         )
         error.__cause__ = cause

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from livestain.errors import StoreError
+from livestain.errors import FullDiskError, StoreError
+from livestain.store.space import no_space
 
 __all__ = ["Journal", "journal_lines", "journal_path", "read_journal"]
 
@@ -45,6 +46,7 @@ class Journal:
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
+        self._cut = False
         try:
             # Without a buffer, so that each line is one write to the operating system.
             self._file = self.path.open("ab", buffering=0)
@@ -61,7 +63,7 @@ class Journal:
         ----------
         kind : str
             "plane", "stained", "missing", "uncertain", "skipped", "impossible", "fault", "started",
-            "resumed" or "finished".
+            "resumed", "lock-broken" or "finished".
         **fields
             JSON types, tuples, numpy numbers and paths; NaN and infinity are written as null. A
             `time` given here stands instead of now.
@@ -75,14 +77,17 @@ class Journal:
                     "Close it after the last writer has ended."
                 )
             try:
-                written = self._file.write(data)
+                # A line that was cut ends there, where there is space again.
+                written = self._file.write(b"\n" * self._cut + data) - self._cut
             except OSError as error:
                 raise self._failed("write to", error) from error
             if written != len(data):
-                raise StoreError(
-                    f"Cannot write to the journal {self.path}: only {written} of {len(data)} "
-                    "bytes of a line went in. Is the disk full? Make space before the next run."
+                self._cut = True
+                raise FullDiskError(
+                    f"Cannot write to the journal {self.path}: only {max(0, written)} of {len(data)} bytes "
+                    "of a line went in; the disk is full. Make space before the next run."
                 )
+            self._cut = False
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
@@ -98,7 +103,8 @@ class Journal:
         self.close()
 
     def _failed(self, verb: str, error: OSError) -> StoreError:
-        return StoreError(
+        kind = FullDiskError if no_space(error) else StoreError
+        return kind(
             f"Cannot {verb} the journal {self.path}: {error.strerror or error}. "
             "Expected a file in a folder that can be written to, on a disk with space."
         )

@@ -15,6 +15,7 @@ import psutil
 
 from livestain._version import __version__
 from livestain.errors import StoreError
+from livestain.store.journal import Journal, journal_path
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -40,6 +41,17 @@ class StoreLock:
         The store; it need not be there yet.
     what : str
         What is being done, for whoever finds the lock: "run", "restain".
+    break_lock : bool
+        Whether to take it over too where nobody can know if its process is gone: that of another machine, or
+        a lock that cannot be read. The journal then names who held it. A process that runs on this machine
+        keeps it all the same.
+
+    Attributes
+    ----------
+    path : Path
+        Where it lies.
+    broken : str
+        Whose lock was broken; "" = nobody's.
 
     Raises
     ------
@@ -47,7 +59,7 @@ class StoreLock:
         If another process holds it; the message names it, and says what to do.
     """
 
-    def __init__(self, store_path: Path | str, what: str) -> None:
+    def __init__(self, store_path: Path | str, what: str, *, break_lock: bool = False) -> None:
         self.path = lock_path(Path(store_path).absolute())
         self._mine = json.dumps(
             {
@@ -60,9 +72,20 @@ class StoreLock:
             }
         )
         self._held = False
-        self._take(store_path)
+        self.broken = ""
+        self._take(store_path, break_lock=break_lock)
+        journal = journal_path(Path(store_path).absolute())
+        if self.broken and journal.is_file():
+            try:
+                with Journal(journal) as lines:
+                    lines.append(
+                        "lock-broken", held_by=self.broken, broken_by=_who(json.loads(self._mine))
+                    )
+            except BaseException:
+                self.close()
+                raise
 
-    def _take(self, store_path: Path | str) -> None:
+    def _take(self, store_path: Path | str, *, break_lock: bool) -> None:
         for _ in range(2):
             folder = self.path.parent
             # mkdir would take it for a lock that exists
@@ -72,12 +95,19 @@ class StoreLock:
                 )
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                with self.path.open("x", encoding="utf-8") as file:
-                    file.write(self._mine)
+                file = self.path.open("x", encoding="utf-8")
+                try:
+                    with file:
+                        file.write(self._mine)
+                except OSError:
+                    self.path.unlink(missing_ok=True)  # an empty one would be nobody's, for ever
+                    raise
             except FileExistsError:
                 held = _read(self.path)
                 if held is None or not _is_gone(held):
-                    raise StoreError(_told(Path(store_path), self.path, held)) from None
+                    if not break_lock or _is_here(held):
+                        raise StoreError(_told(Path(store_path), self.path, held)) from None
+                    self.broken = _who(held)
                 self._clear(held)
             except OSError as error:
                 raise StoreError(
@@ -89,8 +119,8 @@ class StoreLock:
                 return
         raise StoreError(_told(Path(store_path), self.path, _read(self.path)))
 
-    def _clear(self, held: dict[str, Any]) -> None:
-        """Remove the lock of a process that is gone, and not that of who was quicker to take it over."""
+    def _clear(self, held: dict[str, Any] | None) -> None:
+        """Remove a lock, as it was read; not that of who was quicker to take it over."""
         aside = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
         with suppress(FileNotFoundError):
             self.path.rename(aside)
@@ -145,12 +175,27 @@ def _is_gone(held: dict[str, Any]) -> bool:
     return abs(started - float(held.get("process_started", 0.0))) > 1.0
 
 
+def _is_here(held: dict[str, Any] | None) -> bool:
+    """Whether the process that took a lock surely runs, on this machine."""
+    if held is None or held.get("host") != platform.node() or not isinstance(held.get("pid"), int):
+        return False
+    return psutil.pid_exists(held["pid"]) and not _is_gone(held)
+
+
+def _who(held: dict[str, Any] | None) -> str:
+    if held is None:
+        return "something that cannot be read"
+    what, pid, host, since = (held.get(key) for key in ("what", "pid", "host", "since"))
+    return f"livestain {what}, process {pid} on {host}, since {since}"
+
+
 def _told(store: Path, lock: Path, held: dict[str, Any] | None) -> str:
-    who = "something that cannot be read"
-    if held is not None:
-        what, pid, host, since = (held.get(key) for key in ("what", "pid", "host", "since"))
-        who = f"livestain {what}, process {pid} on {host}, since {since}"
+    told = f"{store.name} is being written by {_who(held)}."
+    if held is not None and _is_here(held):
+        return (
+            f"{told} It runs on this machine: wait for its end, or end process {held['pid']} first."
+        )
     return (
-        f"{store.name} is being written by {who}. Wait for its end; if that process is gone for sure, "
-        f"remove {lock}."
+        f"{told} Wait for its end; if that process is gone for sure, take the store over with --break-lock "
+        f"(livestain resume, livestain restain), or remove {lock}."
     )

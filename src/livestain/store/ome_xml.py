@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from livestain._version import __version__
-from livestain.store.layout import omero_channel, position_name
+from livestain.errors import StoreError
+from livestain.files import replacing
+from livestain.store.layout import omero_channel, position_name, run_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from livestain.planes import PlaneIndex
     from livestain.store.plan import StorePlan
 
-__all__ = ["ome_xml", "tiff_xml"]
+__all__ = ["ome_xml", "tiff_xml", "write_series"]
 
 
 def ome_xml(plan: StorePlan, name: str) -> str:
@@ -26,6 +29,33 @@ def ome_xml(plan: StorePlan, name: str) -> str:
 
     images = [_image(plan, name, p, metadata_only=True) for p in range(plan.n_p)]
     return OME(images=images, creator=_creator()).to_xml()
+
+
+def write_series(path: Path, plan: StorePlan) -> None:
+    """Write the OME-XML of a run of several positions anew, for a plan that has changed.
+
+    Parameters
+    ----------
+    path : Path
+        The store; of one position, or a plate, it has none, and nothing is done.
+    plan : StorePlan
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    series = path / "OME" / "METADATA.ome.xml"
+    if not series.is_file():
+        return
+    try:
+        with replacing(series) as part:
+            part.write_text(ome_xml(plan, run_name(path)), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write {series}: {error.strerror or error}. Expected a folder that can be written to, on "
+            "a disk with space."
+        ) from error
 
 
 def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -> str:
@@ -45,7 +75,7 @@ def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -
     from ome_types.model import MapAnnotation, StructuredAnnotations, TiffData
 
     pages = [
-        TiffData(ifd=n, first_t=i.t, first_c=i.c, first_z=i.z, plane_count=1)
+        TiffData(ifd=n, first_t=i.t, first_c=i.c - plan.first_c, first_z=i.z, plane_count=1)
         for n, i in enumerate(planes)
     ]
     notes = [
@@ -90,7 +120,7 @@ def _image(plan: StorePlan, name: str, p: int, **pixels: Any) -> Any:
             color=Color(f"#{channel.color}"),
             samples_per_pixel=1,
         )
-        for c, channel in enumerate(plan.channels)
+        for c, channel in enumerate(plan.channels[plan.first_c :])
     ]
     return Image(
         id=f"Image:{p}",
@@ -102,7 +132,7 @@ def _image(plan: StorePlan, name: str, p: int, **pixels: Any) -> Any:
             size_x=plan.width,
             size_y=plan.height,
             size_z=plan.n_z,
-            size_c=len(plan.channels),
+            size_c=len(channels),
             size_t=plan.n_t,
             physical_size_x=plan.pixel_size_um,
             physical_size_y=plan.pixel_size_um,

@@ -193,6 +193,9 @@ def store_status(path: Path | str) -> StoreStatus:
     raw, virtual, total = PlaneCounts(), PlaneCounts(), PlaneCounts()
     for c, channel in enumerate(plan.channels):
         planned, here = asked[c], there[:, :, c]
+        if c < plan.first_c:  # in the recording, where everything planned is there
+            lost[channel.name] = ~planned
+            continue
         fields = [PlaneCounts() for _ in positions]
         for p, counts in enumerate(fields):
             counts.planned = int(planned[p].sum())

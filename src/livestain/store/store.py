@@ -18,6 +18,7 @@ from livestain.store.future import InFlight
 from livestain.store.group import read_group, refuse_reserved, write_group
 from livestain.store.layout import encoding_attributes, omero_channel
 from livestain.store.levels import Levels
+from livestain.store.ome_xml import write_series
 from livestain.store.plan import ChannelPlan, StorePlan, blocks_of, places_of
 from livestain.store.pyramid import level_shapes, levels_of
 
@@ -227,6 +228,7 @@ class Store:
         self._resize(
             self.plan.model_copy(update={"n_t": n_t, "open_end": False, "channels": channels})
         )
+        write_series(self.path, self.plan)
 
     def reopen(self, plan: StorePlan) -> None:
         """Take back the end that was settled: more time points will come.
@@ -306,6 +308,7 @@ class Store:
                 ]
                 write_group(image, group)
             self._replace_plan(plan)
+        write_series(self.path, self.plan)
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import zarr
 from typer.testing import CliRunner
 
 from livestain.cli.app import app
-from livestain.errors import BundleError, LivestainError, StoreError
+from livestain.errors import BundleError, DataError, LivestainError, StoreError
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.restain import restain
@@ -114,7 +114,7 @@ def test_another_model_is_refused(left, bundle_of, tmp_path):
 
 
 def test_what_cannot_be_restained(core, tmp_path):
-    with pytest.raises(StoreError):
+    with pytest.raises(DataError, match="There is no"):
         restain(tmp_path / "nothing.ome.zarr")
     out = tmp_path / "raw.ome.zarr"
     Session(core, a_sequence().replace(channels=["Brightfield"]), out).run()
