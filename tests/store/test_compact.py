@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -200,6 +201,33 @@ def test_what_a_killed_compaction_left_is_cleared_away(path):
     compact_store(path)
     assert [p.name for p in path.iterdir() if p.is_dir()] == ["0.1"]
     assert same(contents(path), before)
+
+
+KILLED = """
+import os, signal, sys
+import livestain.store.compact as compact
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(compact, sys.argv[2], die) if sys.argv[2] != "rmtree" else setattr(compact.shutil, "rmtree", die)
+compact.compact_store(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("step", ["_compare", "_to_disk", "write_group", "rmtree"])
+def test_a_kill_at_any_step_leaves_a_whole_store(path, step):
+    """Before the image names the new arrays it is the old store, after it the new one."""
+    filled(path, make_plan(n_t=6, height=420, width=500))
+    before = contents(path)
+    child = subprocess.run([sys.executable, "-c", KILLED, str(path), step], timeout=120)
+    assert child.returncode == -signal.SIGKILL
+    yaozarrs.validate_zarr_store(str(path))
+    assert same(contents(path), before)
+    assert paths_of(path) == (["0.1", "1.1"] if step == "rmtree" else ["0", "1"])
+    compact_store(path)  # and it takes over the lock of the process that is gone
+    assert same(contents(path), before)
+    assert len([p for p in path.iterdir() if p.is_dir()]) == 2
+    assert len(planes_in(path)) == 4
 
 
 def test_a_damaged_plane_stops_it_before_anything_changes(path):

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from livestain.errors import StoreError
-from livestain.store import StoreLock, lock_path
+from livestain.store import StoreLock, journal_path, lock_path, read_journal
 from livestain.store import lock as store_lock
 
 HOLD = """
@@ -55,10 +55,41 @@ def test_a_lock_of_which_nothing_is_known_stays(path, change):
     held = json.loads(lock_path(path).read_text())
     text = json.dumps({**held, "pid": 2**22 + 1, **change}) if change else "torn"
     lock_path(path).write_text(text)
-    with pytest.raises(StoreError, match=r"gone for sure, remove .*\.lock"):
+    with pytest.raises(StoreError, match=r"gone for sure, .* --break-lock .*, or remove .*\.lock"):
         StoreLock(path, "run")
     lock.close()  # it is another's now
     assert lock_path(path).read_text() == text
+
+    journal_path(path).touch()
+    with StoreLock(path, "resume", break_lock=True) as mine:
+        assert json.loads(lock_path(path).read_text())["what"] == "resume"
+        assert ("cannot be read" in mine.broken) == (change is None)
+    assert not list(path.parent.glob("*.lock*"))
+    (line,) = read_journal(journal_path(path))
+    assert (line["kind"], line["held_by"]) == ("lock-broken", mine.broken)
+    if change:
+        assert f"livestain run, process {json.loads(text)['pid']}" in line["held_by"]
+    assert f"livestain resume, process {os.getpid()}" in line["broken_by"]
+
+
+def test_a_process_that_runs_here_keeps_its_lock(path):
+    journal_path(path).touch()
+    with StoreLock(path, "run"):
+        was = lock_path(path).read_text()
+        with pytest.raises(StoreError, match=f"end process {os.getpid()} first"):
+            StoreLock(path, "restain", break_lock=True)
+        assert lock_path(path).read_text() == was
+    assert not read_journal(journal_path(path))
+
+
+def test_what_was_left_by_a_process_that_is_gone_is_not_broken(path):
+    StoreLock(path, "run")
+    held = json.loads(lock_path(path).read_text())
+    lock_path(path).write_text(json.dumps({**held, "process_started": 1.0}))
+    journal_path(path).touch()
+    with StoreLock(path, "restain", break_lock=True) as mine:
+        assert mine.broken == ""
+    assert not read_journal(journal_path(path))
 
 
 def test_a_number_that_another_process_has_now_is_no_holder(path):

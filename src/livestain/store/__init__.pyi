@@ -20,6 +20,7 @@ from .plan import (
     places_of,
 )
 from .pyramid import halve, level_shapes
+from .statistics import ChannelStatistics, channel_statistics
 from .status import STOPPED, PlaneCounts, StoreStatus, last_words, store_status
 from .store import Store, open_store
 
@@ -27,6 +28,7 @@ __all__ = [
     "STOPPED",
     "Channel",
     "ChannelPlan",
+    "ChannelStatistics",
     "Channels",
     "Compacted",
     "CorrectionPlan",
@@ -44,6 +46,7 @@ __all__ = [
     "WindowPlan",
     "WriteFuture",
     "blocks_of",
+    "channel_statistics",
     "check_place",
     "compact_store",
     "create_store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from livestain.errors import StoreError
 from livestain.store.arrays import Layout, open_array
 from livestain.store.asked import planes_asked_for
 from livestain.store.journal import journal_lines, journal_path, read_journal
+from livestain.store.statistics import channel_statistics
 from livestain.store.status import last_words
 from livestain.store.store import open_store
 
@@ -52,10 +54,12 @@ def settle(store: Store) -> None:
 
 
 def finalise(path: Path | str) -> None:
-    """Write times, stage positions, latencies and quality into the store's group `livestain`.
+    """Write times, stage positions, latencies and quality into the store, and how bright its channels are.
 
-    Each number that the journal has for planes becomes an array of float64 (p, t, c, z), NaN where
-    there is none; nested names are joined by "_" (latency_ms_total). Doing it again replaces them.
+    In the group `livestain`, each number that the journal has for planes becomes an array of float64
+    (p, t, c, z), NaN where there is none; nested names are joined by "_" (latency_ms_total). In the
+    attributes, `statistics` of each channel, from which viewers' windows of raw channels are set. Doing it
+    again replaces all of it.
 
     Parameters
     ----------
@@ -102,6 +106,25 @@ def finalise(path: Path | str) -> None:
             f"Cannot write the group '{_GROUP}' of {root}: {error}. Expected a folder that can be "
             "written to, on a disk with space; the journal beside the store has it all."
         ) from error
+    with open_store(path, mode="r+") as store:
+        _write_statistics(store)
+
+
+def _write_statistics(store: Store) -> None:
+    told = {}
+    for c in range(store.plan.first_c, len(store.plan.channels)):
+        channel = store.plan.channels[c]
+        # A damaged plane is told when it is read, and costs no run its end; so does a viewer that holds
+        # the file of the window open, on Windows.
+        with suppress(StoreError):
+            found = channel_statistics(store, c)
+            if found is None:
+                continue
+            told[channel.name] = found.to_dict()
+            if channel.kind == "raw":
+                start, end = found.window
+                store.set_display(c, float(start), float(max(end, start + 1)))
+    store.update_attributes({"statistics": told})
 
 
 def _numbers(line: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
