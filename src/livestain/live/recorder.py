@@ -5,6 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +26,26 @@ __all__ = ["Recorder"]
 _STUCK_S = 120.0
 _LOOK_S = 0.2
 _NOTEWORTHY_S = 0.05
+_AT_ONCE = 256
+"""Most lines of the journal that are written together."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A plane whose write was started, and what is told of it afterwards."""
+
+    index: PlaneIndex
+    facts: dict[str, Any]
+    ready_ns: int
+    future: WriteFuture
 
 
 class Recorder:
     """Writes raw planes and, once a plane is committed, its journal line and the news of it.
 
-    `record` runs on the acquisition thread and only starts the write. A thread of its own does what
-    follows the commit, so that a slow journal or a slow listener never holds a frame.
+    `record` runs on the acquisition thread and only starts the write. A thread of its own waits for the
+    commits and does what follows them, so that a slow journal or a slow listener never holds a frame, and
+    the storage library's threads have nothing to do but to compress and write (benchmarks/writing.py).
 
     Parameters
     ----------
@@ -61,16 +77,18 @@ class Recorder:
         self._on_committed = on_committed
         self._on_error = on_error
         self._room = threading.Condition()
+        # The writes that count against the bound, oldest first; and the bytes of all of them.
+        self._writing: deque[tuple[WriteFuture, int]] = deque()
         self._bytes = 0
         self._unfinished = 0
         self._error: BaseException | None = None
-        # When a write last ended, or the first of those on their way began.
+        # When a write was last seen to have ended, or the first of those on their way began.
         self._moved = time.monotonic()
         self._waited_s = 0.0
         self.given_up = False
         """Whether the disk took nothing for so long that nobody waits for it any more."""
-        # Indices and numbers only; no longer than the plan has planes.
-        self._committed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # Indices, numbers and futures; no longer than the plan has planes.
+        self._books: queue.SimpleQueue[_Entry | Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=self._keep_books, name="livestain-recorder", daemon=True
         )
@@ -95,38 +113,51 @@ class Recorder:
             image = image.copy()  # a view into a buffer that the camera may fill again
         image.flags.writeable = False
         facts = frame_facts(meta) | more
+        self._wait_for_room(image.nbytes)
         with self._room:
-            self._wait_for_room(image.nbytes)
             if self._error is not None:
-                raise StoreError(f"An earlier plane could not be written: {self._error}")
+                raise StoreError(
+                    f"An earlier plane could not be written: {self._error}"
+                ) from self._error
             if self._bytes == 0:
                 self._moved = time.monotonic()
+        future = self._store.write(index, image)
+        with self._room:
+            self._writing.append((future, image.nbytes))
             self._bytes += image.nbytes
             self._unfinished += 1
-        try:
-            future = self._store.write(index, image)
-        except BaseException:
-            self._release(image.nbytes)
-            self._finish_one()
-            raise
-        future.add_done_callback(partial(self._on_done, index, image.nbytes, facts, ready_ns))
+        self._books.put(_Entry(index, facts, ready_ns, future))
 
     def _wait_for_room(self, nbytes: int) -> None:
         """Wait for the byte bound, which only a disk slower than the camera makes longer than no time."""
+        if self._has_room(nbytes):
+            return
+        began = time.monotonic()
+        while not self._has_room(nbytes):
+            with self._room:
+                oldest = self._writing[0][0] if self._writing else None
+            if oldest is not None and oldest.wait(_LOOK_S):
+                continue
+            if time.monotonic() - began > _STUCK_S:
+                raise self._stuck()
+        self._waited_s += time.monotonic() - began
 
-        def has_room() -> bool:
+    def _has_room(self, nbytes: int) -> bool:
+        """Take the writes that have ended from the count, and return whether another plane fits."""
+        with self._room:
+            while self._writing and self._writing[0][0].done():
+                self._bytes -= self._writing.popleft()[1]
+                self._moved = time.monotonic()
+            if self._bytes and self._bytes + nbytes > self._max_bytes:
+                # Others may have ended before the oldest one.
+                left = [(future, size) for future, size in self._writing if not future.done()]
+                self._writing = deque(left)
+                self._bytes = sum(size for _, size in left)
             return (
                 self._error is not None
                 or self._bytes == 0
                 or self._bytes + nbytes <= self._max_bytes
             )
-
-        if has_room():
-            return
-        began = time.monotonic()
-        if not self._room.wait_for(has_room, timeout=_STUCK_S):
-            raise self._stuck()
-        self._waited_s += time.monotonic() - began
 
     def _stuck(self) -> StoreError:
         self.given_up = True
@@ -156,35 +187,6 @@ class Recorder:
         told.__cause__ = error
         return told
 
-    def _on_done(
-        self,
-        index: PlaneIndex,
-        nbytes: int,
-        facts: dict[str, Any],
-        ready_ns: int,
-        future: WriteFuture,
-    ) -> None:
-        """Hand over what has ended; runs on a thread of the storage library, so returns at once."""
-        committed_ns = time.perf_counter_ns()
-        error = future.exception()
-        if error is not None:
-            self._note(error)
-            self._finish_one()
-        else:
-            self._committed.put(partial(self._tell, index, facts, ready_ns, committed_ns))
-        self._release(nbytes)
-
-    def _release(self, nbytes: int) -> None:
-        with self._room:
-            self._bytes -= nbytes
-            self._moved = time.monotonic()
-            self._room.notify_all()
-
-    def _finish_one(self) -> None:
-        with self._room:
-            self._unfinished -= 1
-            self._room.notify_all()
-
     def _note(self, error: BaseException) -> None:
         with self._room:
             first, self._error = self._error is None, self._error or error
@@ -193,25 +195,69 @@ class Recorder:
             self._on_error(error)
 
     def _keep_books(self) -> None:
-        while (task := self._committed.get()) is not None:
-            try:
-                task()
-            except BaseException as error:
-                self._note(error)
-            finally:
-                self._finish_one()
+        """Do what follows each commit, in the order in which planes came; the thread's own work."""
+        waiting: deque[_Entry | Callable[[], None] | None] = deque()
+        while True:
+            waiting.append(self._books.get())
+            while waiting:
+                head = waiting[0]
+                if head is None:
+                    return
+                if isinstance(head, _Entry):
+                    while not head.future.wait(_LOOK_S):
+                        if self.given_up:
+                            return
+                    self._fetch(waiting)
+                    done: list[_Entry] = []
+                    while waiting and isinstance(head := waiting[0], _Entry) and head.future.done():
+                        done.append(head)
+                        waiting.popleft()
+                    self._tell(done)
+                    number = len(done)
+                else:
+                    waiting.popleft()
+                    self._guarded(head)
+                    number = 1
+                with self._room:
+                    self._unfinished -= number
+                    self._room.notify_all()
 
-    def _tell(
-        self, index: PlaneIndex, facts: dict[str, Any], ready_ns: int, committed_ns: int
-    ) -> None:
-        self._journal.append("plane", index=index, **facts)
-        self._on_committed(index, ready_ns, committed_ns)
+    def _fetch(self, waiting: deque[_Entry | Callable[[], None] | None]) -> None:
+        """Take what else has come: of a fast camera many planes, whose lines go to the disk in one go."""
+        with suppress(queue.Empty):
+            while len(waiting) < _AT_ONCE:
+                waiting.append(self._books.get_nowait())
+
+    def _tell(self, entries: list[_Entry]) -> None:
+        """Write the journal's lines of planes whose writing has ended, and spread the news."""
+        committed_ns = time.perf_counter_ns()
+        good = []
+        for entry in entries:
+            error = entry.future.exception()
+            if error is not None:
+                self._note(error)
+            else:
+                good.append(entry)
+        with self._room:
+            self._moved = time.monotonic()
+        if not good:
+            return
+        rows = [{"index": entry.index, **entry.facts} for entry in good]
+        self._guarded(lambda: self._journal.append_all("plane", rows))
+        for entry in good:
+            self._guarded(partial(self._on_committed, entry.index, entry.ready_ns, committed_ns))
+
+    def _guarded(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except BaseException as error:
+            self._note(error)
 
     def later(self, task: Callable[[], None]) -> None:
         """Run a task on the thread that keeps the books, where the acquisition must not wait for it."""
         with self._room:
             self._unfinished += 1
-        self._committed.put(task)
+        self._books.put(task)
 
     def flush(self) -> None:
         """Wait until every recorded plane is committed, its news was told, and every task is done.
@@ -221,12 +267,14 @@ class Recorder:
         StoreError
             If the disk takes nothing for two minutes.
         """
-        with self._room:
-            while self._unfinished:
-                left = self._moved + _STUCK_S - time.monotonic()
-                if self._bytes and left <= 0:
+        while True:
+            self._has_room(0)  # takes from the count what has ended
+            with self._room:
+                if not self._unfinished:
+                    return
+                if self._bytes and time.monotonic() - self._moved > _STUCK_S:
                     raise self._stuck()
-                self._room.wait(max(left, _LOOK_S))
+                self._room.wait(_LOOK_S)
 
     def close(self) -> None:
         """Flush, unless that was given up, and end the thread; idempotent."""
@@ -235,7 +283,7 @@ class Recorder:
                 if not self.given_up:
                     self.flush()
             finally:
-                self._committed.put(None)
+                self._books.put(None)
                 self._thread.join()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import FullDiskError, StoreError
@@ -24,25 +26,25 @@ class WriteFuture:
 
     __slots__ = ("_future", "_path", "index", "observed")
 
-    def __init__(
-        self,
-        future: Any,
-        index: PlaneIndex,
-        path: Path,
-        on_done: Callable[[WriteFuture], object],
-    ) -> None:
+    def __init__(self, future: Any, index: PlaneIndex, path: Path) -> None:
         self._future = future
         self._path = path
         self.index = index
         self.observed = False
         """Whether somebody has asked how it ended; an error nobody asked for comes at close."""
-        # tensorstore abandons a write whose future nobody holds; a callback holds it.
-        future.add_done_callback(lambda _: on_done(self))
         future.force()
 
     def done(self) -> bool:
         """Return whether the write has ended, well or badly."""
         return bool(self._future.done())
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until the write has ended, well or badly, at most `timeout` seconds; return whether it has."""
+        try:
+            self._future.exception(timeout=timeout)
+        except TimeoutError:
+            return False
+        return True
 
     def result(self, timeout: float | None = None) -> None:
         """Wait until the plane is written.
@@ -100,20 +102,25 @@ class WriteFuture:
 
 
 class InFlight:
-    """The writes of one store that are on their way, so that close can wait for them."""
+    """The writes of one store that are on their way, so that close can wait for them.
+
+    They are held, since tensorstore abandons a write whose future nobody holds. Nothing of it runs on the
+    library's own threads: one that waits for Python's lock to call back compresses nothing meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._pending: set[WriteFuture] = set()
+        self._lock = threading.Lock()
+        self._pending: deque[WriteFuture] = deque()
         self._failed: list[WriteFuture] = []
 
     def start(self, commit: Any, index: PlaneIndex) -> WriteFuture:
         """Start a write (its `commit` future) and keep it until it is done."""
-        future = WriteFuture(commit, index, self._path, self._ended)
-        self._pending.add(future)
-        if future.done():
-            # It may have ended before it was added.
-            self._pending.discard(future)
+        future = WriteFuture(commit, index, self._path)
+        with self._lock:
+            while self._pending and self._pending[0].done():
+                self._look(self._pending.popleft())
+            self._pending.append(future)
         return future
 
     def finish(self) -> None:
@@ -124,15 +131,14 @@ class InFlight:
         StoreError
             The first failure whose future nobody asked how it ended.
         """
-        for future in tuple(self._pending):
-            if future.failure() is not None and future not in self._failed:
-                self._failed.append(future)
+        with self._lock:
+            while self._pending:
+                self._look(self._pending.popleft())
         unseen = [future for future in self._failed if not future.observed]
         self._failed.clear()
         for future in unseen[:1]:
             future.result()
 
-    def _ended(self, future: WriteFuture) -> None:
+    def _look(self, future: WriteFuture) -> None:
         if future.failure() is not None:
             self._failed.append(future)
-        self._pending.discard(future)

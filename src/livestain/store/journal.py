@@ -8,12 +8,15 @@ import math
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from livestain.errors import FullDiskError, StoreError
 from livestain.store.space import no_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["Journal", "journal_lines", "journal_path", "read_journal"]
 
@@ -68,8 +71,15 @@ class Journal:
             JSON types, tuples, numpy numbers and paths; NaN and infinity are written as null. A
             `time` given here stands instead of now.
         """
-        line = {"kind": kind, "time": datetime.now(UTC).isoformat(), **fields}
-        data = (json.dumps(_plain(line), separators=(",", ":")) + "\n").encode()
+        self.append_all(kind, [fields])
+
+    def append_all(self, kind: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write several lines of a kind at once: one call of the operating system."""
+        now = datetime.now(UTC).isoformat()
+        data = "".join(
+            json.dumps(_plain({"kind": kind, "time": now, **row}), separators=(",", ":")) + "\n"
+            for row in rows
+        ).encode()
         with self._lock:
             if self._file.closed:
                 raise StoreError(
@@ -85,7 +95,7 @@ class Journal:
                 self._cut = True
                 raise FullDiskError(
                     f"Cannot write to the journal {self.path}: only {max(0, written)} of {len(data)} bytes "
-                    "of a line went in; the disk is full. Make space before the next run."
+                    "went in; the disk is full. Make space before the next run."
                 )
             self._cut = False
 
