@@ -280,18 +280,16 @@ def _show(report: VerifyReport) -> None:
     from rich.table import Table
 
     table = Table(title=escape(report.store))
-    for heading in ("channel", "model", "SHA-256"):
+    for heading in ("channel", "model"):
         table.add_column(heading)
-    for heading in ("compared", "identical", "largest, counts", "worst RMS / std", "allowed"):
+    for heading in ("planes", "identical", "worst RMS / std", "allowed"):
         table.add_column(heading, justify="right")
     for verdict in report.channels:
         table.add_row(
             escape(verdict.channel),
             escape(verdict.bundle),
-            verdict.sha256[:12],
             str(verdict.compared),
             str(verdict.identical),
-            str(verdict.largest),
             f"{verdict.rms:.2g}",
             f"{verdict.tolerance:g}",
         )

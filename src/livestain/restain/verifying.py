@@ -145,7 +145,7 @@ def verify_staining(
     device : str
         One of `auto`, `cpu`, `cuda`, `cuda:N`.
     threads : int, optional
-        CPU threads; by default as in a run, all cores but one.
+        CPU threads; by default as many as they were made with.
     stop : threading.Event, optional
         When set, ends after the plane in hand.
     progress : callable, optional
@@ -189,8 +189,10 @@ def verify_staining(
         sources = stack.enter_context(planes_of(opened))
         there = sources.present_indices()
         loaded = Models(lambda *_: None)
-        loaded.load(worker_setup(plan, bundles, device=device, threads=threads, live=False), stack)
         told = _surroundings(opened)
+        # The number of threads decides the order of sums, and so the last bits.
+        threads = threads or next((told[c].get("threads") for c in bundles if c in told), None)
+        loaded.load(worker_setup(plan, bundles, device=device, threads=threads, live=False), stack)
         todo = {c: _chosen([i for i in sorted(there) if i.c == c], planes) for c in bundles}
         total, done = sum(map(len, todo.values())), 0
         verdicts = []
