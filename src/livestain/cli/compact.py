@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from livestain.cli.options import JsonOption
+from livestain.cli.options import BreakLockOption, JsonOption
 
 __all__ = ["register"]
 
@@ -29,6 +29,7 @@ def compact(
             help="Also a run that livestain resume could still go on with; it cannot afterwards.",
         ),
     ] = False,
+    break_lock: BreakLockOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Merge the planes of STORE into fewer, larger files, which are quicker to copy; no pixel changes.
@@ -49,6 +50,7 @@ def compact(
             store,
             file_mb=file_mb,
             unfinished=unfinished,
+            break_lock=break_lock,
             progress=lambda n, total: bar.update(task, completed=n, total=total),
         )
     if as_json:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pymmcore_plus.metadata import summary_metadata
 from pymmcore_plus.metadata.serialize import json_dumps
+
+from livestain.stain.provenance import versions_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ def provenance(
     return {
         "decided": decided,
         "sequence": sequence.model_dump(mode="json", exclude_unset=True),
-        "versions": {name: version(name) for name in _PACKAGES},
+        "versions": versions_of(_PACKAGES),
         # Its own writer, since the state holds enums and device objects.
         "system_state": json.loads(json_dumps(summary_metadata(core))),
     }

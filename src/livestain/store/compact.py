@@ -77,6 +77,7 @@ def compact_store(
     *,
     file_mb: float = _FILE_MB,
     unfinished: bool = False,
+    break_lock: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Compacted:
     """Merge the planes of a store into larger files, each of one channel of one position.
@@ -95,6 +96,8 @@ def compact_store(
     unfinished : bool
         Whether to compact a run too that `livestain resume` could still go on with; it cannot afterwards,
         since a run needs a file for each plane.
+    break_lock : bool
+        See `StoreLock`.
     progress : callable, optional
         Called as ``(done, of)`` in planes of all levels, written or compared.
 
@@ -117,7 +120,7 @@ def compact_store(
                 f"The run of {path.name} has not come to its end. After a crash `livestain restain` gives it "
                 "one."
             )
-    with StoreLock(path, "compact"):
+    with StoreLock(path, "compact", break_lock=break_lock):
         status = store_status(path)
         if status.raw.owed and not unfinished:
             raise StoreError(
