@@ -60,7 +60,7 @@ def demo_config(tmp_path, *lines, without=r"$^"):
         ({"channels": [VIRTUAL]}, ["'mitochondria'", "no channel that it could be predicted from"]),
         ({"channels": [{**BRIGHTFIELD, "config": "BF"}, VIRTUAL]}, ["'Channel'", "no preset 'BF'"]),
         ({"axis_order": "gptcz", "grid_plan": {"rows": 1, "columns": 2}}, ["Put g right after p"]),
-        ({"time_plan": {"interval": 0, "duration": 9}}, ["no end that can be counted"]),
+        ({"time_plan": {"interval": 5, "duration": 0}}, ["no end that can be counted"]),
         ({"time_plan": {"interval": "soon", "loops": 3}}, ["time_plan", "'soon'"]),
         ({"chanels": []}, ["unknown key chanels"]),
         ({"time_plan": {"interval": 1, "loops": 2, "foo": 2}}, ["time_plan", "unknown key foo"]),

@@ -36,16 +36,27 @@ def print_rehearsal(found: Rehearsal) -> None:
     planes = f"{found.planes_raw} of {width} x {height} pixels"
     if found.planes_virtual:
         planes += f", and {found.planes_virtual} predicted"
-    table.add_row("planes", planes)
+    each = " a time point" if found.open_end else ""
+    in_all = ""
+    if found.most_times is not None:
+        in_all = f", {decimal(found.most_times * found.bytes_needed)} in all"
+    table.add_row("planes", planes + each)
+    if found.open_end:
+        table.add_row("time points", _times(found))
     table.add_row(
-        "disk", f"up to {decimal(found.bytes_needed)} of {decimal(found.bytes_free)} that are free"
+        "disk",
+        f"up to {decimal(found.bytes_needed)}{each}{in_all}, of {decimal(found.bytes_free)} that are free",
     )
     table.add_row(
         "time",
-        f"at least {found.seconds:.3g} s: exposures and intervals, without moves and readout",
+        f"at least {found.seconds:.3g} s{each}: exposures and intervals, without moves and readout",
     )
     for name, dose in found.light.items():
-        table.add_row(f"light, {escape(name)}", f"{dose.exposures} x, in all {dose.seconds:.3g} s")
+        table.add_row(
+            f"light, {escape(name)}",
+            f"{dose.exposures} x{each}, in all {dose.seconds:.3g} s"
+            + (f"; of the run at most {found.duration_s:.3g} s" if found.duration_s else ""),
+        )
     for model in found.models:
         table.add_row(
             f"model of {escape(model['channel'])}",
@@ -54,3 +65,11 @@ def print_rehearsal(found: Rehearsal) -> None:
     if found.verdict:
         table.add_row("keeps up?", found.verdict)
     Console().print(table)
+
+
+def _times(found: Rehearsal) -> str:
+    """Say what is known of how many time points there will be."""
+    if found.duration_s is None:
+        return "unknown number: until the run is stopped, or the disk is full"
+    most = "" if found.most_times is None else f", at most {found.most_times}"
+    return f"unknown number{most}: as fast as it goes for {found.duration_s:.6g} s"

@@ -9,6 +9,7 @@ import typer
 
 from livestain.cli.devices import DeviceOption
 from livestain.cli.options import (
+    BreakLockOption,
     ConfigOption,
     JsonOption,
     LeaveOwedOption,
@@ -34,6 +35,7 @@ def resume(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     leave_owed: LeaveOwedOption = False,
+    break_lock: BreakLockOption = False,
     view: ViewOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,5 +61,6 @@ def resume(
         device=device,
         threads=threads,
         leave_owed=leave_owed,
+        break_lock=break_lock,
     )
     raise typer.Exit(drive_and_tell(session, view=view, as_json=as_json))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from pymmcore_plus.mda import MDAEngine
+
 from livestain.live.buffer import burst_buffer
 from livestain.live.checks import check_idle
 from livestain.live.core_facts import connect_direct
@@ -12,7 +14,7 @@ from livestain.live.events import fresh
 from livestain.live.placing import FramePlacer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import useq
     from numpy.typing import NDArray
@@ -111,13 +113,24 @@ class Acquisition:
             if not self.cancelled:
                 with burst_buffer(self._core, sequence):
                     self._running.set()
-                    self._core.mda.run(fresh(sequence) if decided is None else decided)
+                    self._core.mda.run(
+                        fresh(sequence) if decided is None else self._set_up(sequence, decided)
+                    )
         finally:
             # Also after an error: it may be the burst under way that failed, short of frames.
             self._placer.end(stopped=self.stopping)
             self._running.clear()
             for signal, slot in slots:
                 signal.disconnect(slot)
+
+    def _set_up(
+        self, sequence: useq.MDASequence, decided: Iterable[useq.MDAEvent]
+    ) -> Iterator[useq.MDAEvent]:
+        """Yield events, after the setup of their sequence, which the runner does not see with them."""
+        engine = self._core.mda.engine
+        if sequence.setup is not None and isinstance(engine, MDAEngine):
+            engine.setup_single_event(sequence.setup)
+        yield from decided
 
     def place(
         self, event: useq.MDAEvent, meta: Mapping[str, Any]

@@ -31,6 +31,10 @@ __all__ = [
 ]
 
 
+_FEW = 3
+"""Time points that a run must at least have room for, where nobody knows how many there will be."""
+
+
 def disk_of(out: Path) -> tuple[Path, int]:
     """Return the folder that `out` will lie in, as far as it is there, and the bytes free on its disk."""
     folder = out.absolute().parent
@@ -54,6 +58,11 @@ def check_room(out: Path, plan: StorePlan) -> None:
             "Choose another --out."
         )
     needed = plan.nbytes()
+    if plan.open_end and _FEW * needed > free:
+        raise StoreError(
+            f"{_FEW} time points of the run may need {_FEW * needed / 1e6:,.1f} MB and {folder} has "
+            f"{free / 1e6:,.1f} MB free. Make room, or choose another --out."
+        )
     if needed > free:
         raise StoreError(
             f"The run may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. "

@@ -27,8 +27,8 @@ class KeepsUp:
     ----------
     share_live : float
         Fraction of the virtual planes that are stained while the run goes on.
-    rest_s : float
-        Seconds of staining after the last image.
+    rest_s : float or None
+        Seconds of staining after the last image; None where nobody knows how many images there will be.
     model_ms : dict
         Milliseconds of one prediction by bundle, measured at the run's frame size on this machine. A
         model of whole stacks predicts a stack at once.
@@ -37,7 +37,7 @@ class KeepsUp:
     """
 
     share_live: float
-    rest_s: float
+    rest_s: float | None
     model_ms: dict[str, float]
     lags: tuple[str, ...] = ("backfill",)
 
@@ -45,6 +45,8 @@ class KeepsUp:
 @dataclass(frozen=True)
 class Rehearsal:
     """What a run would do.
+
+    Where nobody knows how many time points there will be, its numbers are those of one time point.
 
     Attributes
     ----------
@@ -64,6 +66,12 @@ class Rehearsal:
         None where nothing is predicted.
     models : list of dict
         Virtual channel, bundle, device, backend and resampling, as the report of the run has them.
+    open_end : bool
+        Whether nobody knows how many time points there will be.
+    duration_s : float or None
+        Where nobody knows, for how long they follow each other; None = until the run is stopped.
+    most_times : int or None
+        How many there will then be at most.
     """
 
     out: str
@@ -76,6 +84,9 @@ class Rehearsal:
     light: dict[str, Light]
     keeps_up: KeepsUp | None
     models: list[dict[str, Any]]
+    open_end: bool = False
+    duration_s: float | None = None
+    most_times: int | None = None
 
     @property
     def verdict(self) -> str:
@@ -88,17 +99,19 @@ class Rehearsal:
         where = f"{width} x {height} {per_second}"
         if self.keeps_up.share_live >= 1:
             return f"{where}: the model keeps up."
-        rest = _words(self.keeps_up.rest_s)
+        rest = "" if self.keeps_up.rest_s is None else f", {_words(self.keeps_up.rest_s)}"
         if "lockstep" in self.keeps_up.lags:
-            return (
-                f"{where}: the acquisition waits for the model (lockstep), {rest} longer or more."
-            )
+            if self.open_end:
+                return f"{where}: the acquisition waits for the model (lockstep)."
+            return f"{where}: the acquisition waits for the model (lockstep){rest} longer or more."
         share = f"{where}: about {100 * self.keeps_up.share_live:.0f} % of planes live"
         if self.keeps_up.lags == ("live-only",):
             return f"{share}, the rest skipped (live-only)."
         if "live-only" in self.keeps_up.lags:
-            return f"{share}, the rest skipped where live-only, else done after the run, {rest} at most."
-        return f"{share}, the rest done after the run, {rest}."
+            return (
+                f"{share}, the rest skipped where live-only, else done after the run{rest} at most."
+            )
+        return f"{share}, the rest done after the run{rest}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain JSON types."""
@@ -132,21 +145,34 @@ def rehearse(session: Session) -> Rehearsal:
         finally:
             host.close(at_once=True)
     channels = plan.store.channels
-    planned = session.progress
+    planned = dict.fromkeys(("raw", "virtual"), 0)
+    for c, channel in enumerate(channels):
+        planned[channel.kind] += int(plan.store.planned(c).sum())
     seconds, light = _time_and_light(plan, session.core.getExposure())
+    endless = session.endless
+    most = None if endless is None else endless.most(_least_s(plan, light))
     models = [{"channel": channels[m["c"]].name, **m} for m in told]
     return Rehearsal(
         out=str(session.out),
-        planes_raw=planned.planned_raw,
-        planes_virtual=planned.planned_virtual,
+        planes_raw=planned["raw"],
+        planes_virtual=planned["virtual"],
         shape=(plan.store.height, plan.store.width),
         bytes_needed=plan.store.nbytes(),
         bytes_free=disk_of(session.out)[1],
         seconds=seconds,
         light=light,
-        keeps_up=_keeps_up(plan, models, seconds) if models else None,
+        keeps_up=_keeps_up(plan, models, seconds, most) if models else None,
         models=models,
+        open_end=plan.store.open_end,
+        duration_s=None if endless is None else endless.duration_s,
+        most_times=most,
     )
+
+
+def _least_s(plan: RunPlan, light: Mapping[str, Light]) -> float:
+    """Return how long a time point takes at least, on the average of those that `acquire_every` thins out."""
+    every = {channel.config: channel.acquire_every for channel in plan.sequence.channels}
+    return sum(dose.seconds / every.get(name, 1) for name, dose in light.items())
 
 
 def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str, Light]]:
@@ -164,8 +190,10 @@ def _time_and_light(plan: RunPlan, exposure_ms: float) -> tuple[float, dict[str,
     return now, {name: Light.of(ms) for name, ms in exposures.items()}
 
 
-def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float) -> KeepsUp:
-    """Compare what the models need with the time that the run takes."""
+def _keeps_up(
+    plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float, most: int | None
+) -> KeepsUp:
+    """Compare what the models need with the time that the run takes, or each of its time points."""
     needed: dict[tuple[int, str], float] = {}
     workers = len({model.get("worker", 0) for model in models})
     model_ms: dict[str, float] = {}
@@ -186,7 +214,10 @@ def _keeps_up(plan: RunPlan, models: Sequence[Mapping[str, Any]], seconds: float
     share = min(1.0, seconds / total) if total else 1.0
     stained = (channel.virtual for channel in plan.store.channels)
     lags = tuple(sorted({virtual.lag for virtual in stained if virtual is not None}))
-    return KeepsUp(share, max(0.0, total - seconds), model_ms, lags)
+    rest_s: float | None = max(0.0, total - seconds)
+    if plan.store.open_end and rest_s:
+        rest_s = None if most is None else rest_s * most
+    return KeepsUp(share, rest_s, model_ms, lags)
 
 
 def _words(seconds: float) -> str:

@@ -30,12 +30,12 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A snapshot of a run."""
+    """A snapshot of a run; what is planned is None where nobody knows how many time points there will be."""
 
     acquired: int
-    planned_raw: int
+    planned_raw: int | None
     stained: int
-    planned_virtual: int
+    planned_virtual: int | None
     owed: int
     latency_ms: float | None
 

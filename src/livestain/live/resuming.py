@@ -48,6 +48,12 @@ class Earlier:
         The pixel size that the microscope said, whatever was given beside it.
     came : dict of PlaneIndex to datetime
         When each raw plane was written, by the journal.
+    cut_short : frozenset of PlaneIndex
+        Raw planes that were asked for when the run was stopped, and did not come.
+    recorded_s : float
+        Seconds from the first plane to the last, without the time in which nothing ran.
+    ended : bool
+        Whether the run came to its end: it was neither stopped nor broke off.
     """
 
     sequence: useq.MDASequence
@@ -57,6 +63,20 @@ class Earlier:
     given_up: frozenset[PlaneIndex]
     said_um: float | None
     came: dict[PlaneIndex, datetime]
+    cut_short: frozenset[PlaneIndex] = frozenset()
+    recorded_s: float = 0.0
+    ended: bool = False
+
+    @property
+    def next_t(self) -> int:
+        """The first time point of which nothing is there, and nothing was asked for."""
+        return 1 + max((i.t for i in self.there | self.lost | self.cut_short), default=-1)
+
+    def left_of(self, duration_s: float | None) -> float | None:
+        """Return the seconds that are left of a duration; None of none."""
+        if duration_s is None:
+            return None
+        return 0.0 if self.ended else max(0.0, duration_s - self.recorded_s)
 
     @property
     def stained(self) -> frozenset[PlaneIndex]:
@@ -76,7 +96,7 @@ def earlier_run(path: Path) -> Earlier:
     with open_store(path) as store:
         plan, attributes = store.plan, store.attributes
         there = store.present_indices()
-    if plan.open_end or attributes.get("decided"):
+    if attributes.get("decided"):
         raise StoreError(
             f"The events of {path.name} were decided by a program while it ran, so only that program can "
             "go on with it. What it owes is predicted by `livestain restain`."
@@ -92,6 +112,7 @@ def earlier_run(path: Path) -> Earlier:
     told = last_words(lines).missing
     kinds = [channel.kind for channel in plan.channels]
     lost = {i for i, (_, why) in told.items() if kinds[i.c] == "raw" and why != STOPPED}
+    cut_short = {i for i in told if kinds[i.c] == "raw"} - lost
     given_up = {i for i in told if kinds[i.c] == "virtual"}
     infos = (attributes.get("system_state") or {}).get("image_infos") or [{}]
     return Earlier(
@@ -102,6 +123,8 @@ def earlier_run(path: Path) -> Earlier:
         frozenset(given_up),
         infos[0].get("pixel_size_um"),
         _came(lines),
+        frozenset(cut_short),
+        *_how_long(lines),
     )
 
 
@@ -111,6 +134,25 @@ def _came(lines: Iterable[dict[str, Any]]) -> dict[PlaneIndex, datetime]:
         for line in lines
         if line["kind"] == "plane"
     }
+
+
+def _how_long(lines: Iterable[dict[str, Any]]) -> tuple[float, bool]:
+    """Return for how many seconds planes came, and whether the run has come to its end."""
+    seconds, ended = 0.0, False
+    first = last = None
+    for line in lines:
+        match line["kind"]:
+            case "started" | "resumed":
+                first, ended = None, False
+            case "plane":
+                now = datetime.fromisoformat(line["time"])
+                if first is None:
+                    first = last = now
+                assert last is not None  # noqa: S101 - as first
+                seconds, last = seconds + (now - last).total_seconds(), now
+            case "finished":
+                ended = not (line.get("interrupted") or line.get("failed"))
+    return seconds, ended
 
 
 def check_same(before: Earlier, now: StorePlan, core: CMMCorePlus, path: Path) -> None:

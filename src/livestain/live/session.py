@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -16,6 +18,13 @@ from livestain.live.acquisition import Acquisition
 from livestain.live.checks import check_idle, check_recording_stays, check_room, pixel_size_of
 from livestain.live.core_facts import provenance
 from livestain.live.deciding import DecidedEvents
+from livestain.live.endless import (
+    Endless,
+    check_endless,
+    endless_time,
+    time_points,
+    with_open_end,
+)
 from livestain.live.events import fresh
 from livestain.live.fields import has_grid, with_tiles_as_positions
 from livestain.live.memory import MemoryWatch
@@ -28,9 +37,10 @@ from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
 from livestain.stain.stained import Stained
 from livestain.store import check_place
+from livestain.store.space import no_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import useq
     from numpy.typing import NDArray
@@ -132,6 +142,8 @@ class Session:
         self.out = Path(out).absolute()  # a program may change its folder while it runs
         self._events = events
         self._earlier: Earlier | None = None
+        self._break_lock = False
+        self._endless: Endless | None = None
         self._models = models
         self._pixel_size_um = pixel_size_um
         self._device = device
@@ -178,6 +190,7 @@ class Session:
         leave_owed: bool = False,
         worker: Literal["process", "thread"] = "process",
         host_settings: HostSettings | None = None,
+        break_lock: bool = False,
     ) -> Self:
         """Return a session that goes on with a run that died, or was stopped: start it as any other.
 
@@ -194,6 +207,9 @@ class Session:
             Where a bundle is now, by virtual channel, if not on the search path under its name.
         device, threads, max_bytes_in_flight, leave_owed, worker, host_settings
             See `Session`.
+        break_lock : bool
+            Whether to take the store over from a process of another machine, which may have died; see
+            `StoreLock`.
 
         Raises
         ------
@@ -223,6 +239,7 @@ class Session:
             host_settings=host_settings,
         )
         session._earlier = earlier
+        session._break_lock = break_lock
         return session
 
     # ------------------------------------------------------------------ what users call
@@ -315,22 +332,36 @@ class Session:
     def plan(self) -> RunPlan:
         """What this session will do; makes the checks that need no store."""
         if self._plan is None:
+            sequence = self.sequence
+            if self._events is None and (endless := endless_time(sequence)) is not None:
+                self._endless, sequence = endless, sequence.replace(time_plan=None)
+            sequence = self._with_fields(sequence)
+            if self._endless is not None:
+                check_endless(self.core, sequence)
             self._plan = plan_run(
                 self.core,
-                split_sequence(self._with_fields()),
+                split_sequence(sequence),
                 models=self._models,
                 pixel_size_um=self._pixel_size_um,
                 codec=self._codec,
-                open_end=self._events is not None,
+                open_end=self._events is not None or self._endless is not None,
             )
             gone: frozenset[PlaneIndex] = frozenset()
             if self._earlier is not None:
+                if self._endless is not None:
+                    opened = with_open_end(self._earlier.plan, self._plan.store)
+                    self._earlier = replace(self._earlier, plan=opened)
                 check_same(self._earlier, self._plan.store, self.core, self.out)
                 gone = self._earlier.there | self._earlier.lost | self._earlier.given_up
             for c, channel in enumerate(self._plan.store.channels):
                 planned = self._plan.store.planned_indices(c)
                 self._planned[channel.kind] += sum(index not in gone for index in planned)
         return self._plan
+
+    @property
+    def endless(self) -> Endless | None:
+        """The time plan, where nobody knows how many time points it will have; makes the plan."""
+        return self._endless if self.plan.store.open_end else None
 
     @property
     def store(self) -> Store:
@@ -347,11 +378,12 @@ class Session:
     def progress(self) -> Progress:
         """How far the run is."""
         started, latencies = self._thread is not None, self._ledger.latencies_ms
+        known = not self.plan.store.open_end
         return Progress(
             acquired=self._ledger.acquired,
-            planned_raw=self._planned["raw"],
+            planned_raw=self._planned["raw"] if known else None,
             stained=len(self._ledger.stained) - self._ledger.known,
-            planned_virtual=self._planned["virtual"],
+            planned_virtual=self._planned["virtual"] if known else None,
             owed=self._host.owed if started else 0,
             latency_ms=latencies[-1] if latencies else None,
         )
@@ -408,12 +440,12 @@ class Session:
             check_place(self.out, overwrite=self._overwrite)
             check_room(self.out, plan.store)
 
-    def _with_fields(self) -> useq.MDASequence:
-        """Return the sequence with one axis for fields of view."""
-        if not has_grid(self.sequence):
-            return self.sequence
-        pixel = pixel_size_of(self.core, settings_of(self.sequence), self._pixel_size_um)
-        return with_tiles_as_positions(self.core, self.sequence, pixel)
+    def _with_fields(self, sequence: useq.MDASequence) -> useq.MDASequence:
+        """Return a sequence with one axis for fields of view."""
+        if not has_grid(sequence):
+            return sequence
+        pixel = pixel_size_of(self.core, settings_of(sequence), self._pixel_size_um)
+        return with_tiles_as_positions(self.core, sequence, pixel)
 
     def worker_setup(self) -> WorkerSetup:
         """Return what the worker of this run has to know; makes the plan."""
@@ -442,6 +474,7 @@ class Session:
             memory=self._memory,
             overwrite=self._overwrite,
             resume=self._earlier,
+            break_lock=self._break_lock,
             max_bytes=self._max_bytes,
             kind=self._worker_kind,
             host_settings=self._host_settings,
@@ -469,6 +502,8 @@ class Session:
                 if self._errors:
                     first, *later = self._errors
                     for other in later:
+                        if no_space(first) and no_space(other):
+                            continue  # whatever else finds the disk full says the same
                         first.add_note(f"Later also: {type(other).__name__}: {other}")
                     self.failed.emit(first if isinstance(first, Exception) else Exception(first))
                 elif self._report is not None:
@@ -479,16 +514,16 @@ class Session:
 
     def _acquire(self) -> None:
         try:
-            if self._events is not None:
+            if (coming := self._coming()) is not None:
                 self._decided = DecidedEvents(
                     self.core,
                     self.plan.sequence,
-                    self._events(self),
+                    coming,
                     make_room=self.store.grow,
                     is_stopping=lambda: self._acquisition.stopping,
                 )
             decided = None if self._decided is None else iter(self._decided)
-            if self._earlier is not None:
+            if self._earlier is not None and self._endless is None:
                 left, late = what_remains(fresh(self.plan.sequence), self._earlier)
                 for index in late:
                     self._ledger.lose(index, PASSED)
@@ -501,6 +536,20 @@ class Session:
         except Exception as error:
             self._fail(self._recorder.overflowed(error))
 
+    def _coming(self) -> Iterable[Any] | None:
+        """Return events that the plan does not know: a user's, or those of a time without a number."""
+        if self._events is not None:
+            return self._events(self)
+        if self._endless is None:
+            return None
+        sequence, together = self.plan.sequence, not self.plan.lockstep
+        if self._earlier is None:
+            return time_points(sequence, self._endless.duration_s, together=together)
+        for index in sorted(self._earlier.cut_short):
+            self._ledger.lose(index, PASSED)
+        left_s = self._earlier.left_of(self._endless.duration_s)
+        return time_points(sequence, left_s, self._earlier.next_t, together=together)
+
     def _on_frame(self, image: NDArray[Any], event: useq.MDAEvent, meta: Mapping[str, Any]) -> None:
         """Take one frame from the runner, on its thread. Starts the write and returns.
 
@@ -509,7 +558,7 @@ class Session:
         ready_ns = time.perf_counter_ns()
         try:
             index, facts = self._acquisition.place(event, meta)
-            if self._decided is not None:
+            if self._events is not None and self._decided is not None:
                 facts |= self._decided.answered(ready_ns)
             self._recorder.record(index, image, meta, ready_ns, **facts)
             if self.plan.lockstep:
@@ -576,9 +625,19 @@ class Session:
             interrupted=lambda: self.cancelled,
             aborted=self._aborted,
             leave_owed=self._leave_owed,
-            asked=None if decided is None else decided.taken,
+            asked=None if decided is None else self._asked(decided),
             answers_ms=() if decided is None else decided.answers_ms,
         )
+
+    def _asked(self, decided: DecidedEvents) -> Iterator[PlaneIndex]:
+        """Yield the planes that were asked for, by what is in the store when the first of them is wanted.
+
+        A time without a number of time points ends with the last of which something came.
+        """
+        last = math.inf
+        if self._endless is not None:
+            last = max((index.t for index in self.store.present_indices()), default=-1)
+        yield from (index for index in decided.taken if index.t <= last)
 
     def __enter__(self) -> Self:
         """Start the session; leaving the block waits for its end."""
