@@ -20,7 +20,15 @@ from livestain.live.microscope import simulated_core
 from livestain.live.resuming import PASSED, earlier_run, what_remains
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
-from livestain.store import Journal, journal_path, open_store, read_journal, store_status
+from livestain.restain import restain, verify_staining
+from livestain.store import (
+    Journal,
+    compact_store,
+    journal_path,
+    open_store,
+    read_journal,
+    store_status,
+)
 
 
 @pytest.fixture
@@ -354,3 +362,37 @@ def test_a_resumed_run_is_triggered_where_the_first_was(core, tiny_bundle, tmp_p
         for t, z in ((0, 1), (0, 2), (1, 0), (1, 1)):
             assert store.is_present(PlaneIndex(0, t, 0, z))
             assert place[0, t, z][1] == pytest.approx(0.5 * (z - 1))
+
+
+def test_a_channel_that_was_added_meanwhile_is_left_to_restain(
+    core, tiny_bundle, bundle_of, tmp_path
+):
+    """And the run's own model is found where it was, without being named again."""
+    out, other = tmp_path / "run.ome.zarr", bundle_of(z=1, width=8)
+    session = Session(core, a_sequence(), out, models=models(tiny_bundle), worker="thread")
+    stop_after(session, 6)
+    session.run()
+    taken = store_status(out).raw.present
+    assert taken < 15
+    added = restain(out, model=str(other), channel="second", device="cpu", worker="thread")
+    assert added.planes_stained == taken
+    report = Session.resume(core, out, worker="thread", device="cpu").run()
+    assert report.planes_acquired == 15 - taken
+    status = store_status(out)
+    assert (status.by_channel["mitochondria"].missing, status.by_channel["second"].owed) == (
+        0,
+        15 - taken,
+    )
+    again = restain(out, channel="second", device="cpu", worker="thread")
+    assert (again.planes_stained, again.planes_owed) == (15 - taken, 0)
+    assert verify_staining(out, device="cpu").passed
+
+
+def test_a_compacted_run_does_not_go_on(core, tiny_bundle, tmp_path):
+    out = tmp_path / "run.ome.zarr"
+    session = Session(core, a_sequence(), out, models=models(tiny_bundle), worker="thread")
+    stop_after(session, 6)
+    session.run()
+    compact_store(out, unfinished=True)
+    with pytest.raises(StoreError, match="was compacted: its planes share files"):
+        Session.resume(core, out, models=models(tiny_bundle))

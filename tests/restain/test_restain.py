@@ -114,7 +114,7 @@ def test_another_model_is_refused(left, bundle_of, tmp_path):
 
 
 def test_what_cannot_be_restained(core, tmp_path):
-    with pytest.raises(DataError, match="There is no"):
+    with pytest.raises(DataError, match="does not exist"):
         restain(tmp_path / "nothing.ome.zarr")
     out = tmp_path / "raw.ome.zarr"
     Session(core, a_sequence().replace(channels=["Brightfield"]), out).run()

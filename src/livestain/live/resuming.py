@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from livestain.errors import StoreError
 from livestain.live.events import index_of, is_image
+from livestain.live.virtual import VIRTUAL_SUFFIX
 from livestain.planes import PlaneIndex
+from livestain.stain.provenance import bundle_place
 from livestain.store import STOPPED, journal_lines, last_words, open_store
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Earlier:
         The pixel size that the microscope said, whatever was given beside it.
     came : dict of PlaneIndex to datetime
         When each raw plane was written, by the journal.
+    bundles : dict
+        Name or folder of the model of each virtual channel of the sequence, as it is found now.
     cut_short : frozenset of PlaneIndex
         Raw planes that were asked for when the run was stopped, and did not come.
     recorded_s : float
@@ -63,6 +67,7 @@ class Earlier:
     given_up: frozenset[PlaneIndex]
     said_um: float | None
     came: dict[PlaneIndex, datetime]
+    bundles: dict[str, str]
     cut_short: frozenset[PlaneIndex] = frozenset()
     recorded_s: float = 0.0
     ended: bool = False
@@ -96,6 +101,11 @@ def earlier_run(path: Path) -> Earlier:
     with open_store(path) as store:
         plan, attributes = store.plan, store.attributes
         there = store.present_indices()
+        if store.is_compacted:
+            raise StoreError(
+                f"{path.name} was compacted: its planes share files, and a run needs one for each. Record "
+                "into another store; what this one owes is predicted by `livestain restain`."
+            )
     if attributes.get("decided"):
         raise StoreError(
             f"The events of {path.name} were decided by a program while it ran, so only that program can "
@@ -123,9 +133,22 @@ def earlier_run(path: Path) -> Earlier:
         frozenset(given_up),
         infos[0].get("pixel_size_um"),
         _came(lines),
+        _bundles(sequence, plan, attributes.get("models") or {}),
         frozenset(cut_short),
         *_how_long(lines),
     )
+
+
+def _bundles(
+    sequence: useq.MDASequence, plan: StorePlan, facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return where the models are; not of channels that were added after the run."""
+    of_sequence = {channel.config.removesuffix(VIRTUAL_SUFFIX) for channel in sequence.channels}
+    return {
+        channel.name: bundle_place(channel.virtual, facts.get(channel.name) or {})
+        for channel in plan.channels
+        if channel.virtual is not None and channel.name in of_sequence
+    }
 
 
 def _came(lines: Iterable[dict[str, Any]]) -> dict[PlaneIndex, datetime]:
@@ -163,7 +186,9 @@ def check_same(before: Earlier, now: StorePlan, core: CMMCorePlus, path: Path) -
     StoreError
         If a plan differs from the store's, or the pixel size from the microscope's; the message says in what.
     """
-    earlier, said_um = before.plan, core.getPixelSizeUm()
+    # Channels that were added after the run are none of the run's business.
+    begun = before.plan.channels[: len(now.channels)]
+    earlier, said_um = before.plan.model_copy(update={"channels": begun}), core.getPixelSizeUm()
     if before.said_um and said_um and abs(said_um / before.said_um - 1) > 1e-3:
         raise StoreError(
             f"{path.name} cannot go on: the microscope says {said_um:g} um pixels, and said "

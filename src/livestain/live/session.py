@@ -219,16 +219,11 @@ class Session:
         """
         path = Path(store).absolute()
         earlier = earlier_run(path)
-        begun_with = {
-            channel.name: channel.virtual.bundle
-            for channel in earlier.plan.channels
-            if channel.virtual is not None
-        }
         session = cls(
             core,
             earlier.sequence,
             path,
-            models={**begun_with, **(models or {})},
+            models={**earlier.bundles, **(models or {})},
             pixel_size_um=earlier.plan.pixel_size_um,
             device=device,
             threads=threads,
@@ -349,6 +344,11 @@ class Session:
             gone: frozenset[PlaneIndex] = frozenset()
             if self._earlier is not None:
                 if self._endless is not None:
+                    if len(self._earlier.plan.channels) > len(self._plan.store.channels):
+                        raise StoreError(
+                            f"A channel was added to {self.out.name} after its run, whose time has no end, "
+                            "so the run cannot go on. Record into another store."
+                        )
                     opened = with_open_end(self._earlier.plan, self._plan.store)
                     self._earlier = replace(self._earlier, plan=opened)
                 check_same(self._earlier, self._plan.store, self.core, self.out)

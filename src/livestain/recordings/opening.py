@@ -51,7 +51,7 @@ def open_recording(path: Path) -> Recording:
         return TiffRecording(master_of(path))
     if not path.is_dir():
         raise DataError(
-            f"There is no {path}. Expected an OME-Zarr, a TIFF file, an NDTiff folder, or a folder of "
+            f"{path} does not exist. Expected an OME-Zarr, a TIFF file, an NDTiff folder, or a folder of "
             "channel folders."
         )
     if is_store(path):
