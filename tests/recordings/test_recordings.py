@@ -175,6 +175,6 @@ def test_what_is_no_recording_is_refused(tmp_path, kind):
         path.mkdir()
     if kind == "folder of pictures":
         tifffile.imwrite(path / "a.tif", np.zeros((8, 8), np.uint8))
-    with pytest.raises(DataError, match=r"There is no|holds no recording|is no movie") as caught:
+    with pytest.raises(DataError, match=r"does not exist|holds no recording|is no movie") as caught:
         open_recording(path)
     assert "\n" not in str(caught.value)

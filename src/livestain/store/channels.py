@@ -506,8 +506,10 @@ def _or_nan(value: float | None) -> float:
 
 def _times_written(store: Store, plan: StorePlan) -> NDArray[np.float64]:
     """Return when the first raw plane of each time point was written: (n_p, n_t), NaN = not known."""
-    n_raw = sum(channel.kind == "raw" for channel in plan.channels)
     times = np.full((plan.n_p, plan.n_t), np.nan)
+    if plan.recording is not None:  # its program wrote them, and its files may say when
+        return times
+    n_raw = sum(channel.kind == "raw" for channel in plan.channels)
     if journal_path(store.path).exists():
         for line in journal_lines(store.path):
             if line.get("kind") != "plane" or not isinstance(line.get("index"), list):
