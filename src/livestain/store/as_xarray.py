@@ -8,13 +8,14 @@ import numpy as np
 
 from livestain._version import __version__
 from livestain.errors import MissingExtraError, StoreError
+from livestain.store.channels import Channels
 
 if TYPE_CHECKING:
     import xarray
     from numpy.typing import NDArray
 
     from livestain.store.channels import Channel
-    from livestain.store.store import Store
+    from livestain.store.plane_store import PlaneStore
 
 __all__ = ["Missing", "as_xarray"]
 
@@ -28,7 +29,7 @@ _LONG_NAMES = {
 }
 
 
-def as_xarray(store: Store, *, level: int = 0, missing: Missing = "raise") -> xarray.Dataset:
+def as_xarray(store: PlaneStore, *, level: int = 0, missing: Missing = "raise") -> xarray.Dataset:
     """Return a store as a Dataset; see `Store.to_xarray`."""
     try:
         import dask.array
@@ -41,7 +42,7 @@ def as_xarray(store: Store, *, level: int = 0, missing: Missing = "raise") -> xa
     if missing not in ("raise", "nan"):
         raise StoreError(f"missing is 'raise' or 'nan'; given {missing!r}.")
 
-    channels = [channel.at_level(level) for channel in store.channels.values()]
+    channels = [channel.at_level(level) for channel in Channels(store).values()]
     coords = _coords(channels[0])
     # Under its label: arithmetic drops a variable's attributes, and an acquired "Mitochondria" may
     # stand beside the prediction "mitochondria".

@@ -16,6 +16,7 @@ from livestain.store.arrays import open_array
 from livestain.store.encoding import decode
 from livestain.store.journal import journal_lines, journal_path
 from livestain.store.layout import omero_channel, position_name
+from livestain.store.plane_store import PlaneStore
 from livestain.store.pyramid import level_shapes
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from livestain.store.plan import ChannelPlan, StorePlan, VirtualPlan
-    from livestain.store.store import Store
 
 __all__ = ["Channel", "Channels", "MaskedChannel"]
 
@@ -42,10 +42,10 @@ class Channels(Mapping[str, "Channel"]):
 
     Parameters
     ----------
-    store : Store
+    store : PlaneStore
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: PlaneStore) -> None:
         self._store = store
 
     def __getitem__(self, name: str) -> Channel:
@@ -96,7 +96,7 @@ class Channel:
 
     Parameters
     ----------
-    store : Store
+    store : PlaneStore
         Planes can be read from it also after it is closed.
     name : str
         The channel's name, as in the sequence.
@@ -112,7 +112,9 @@ class Channel:
     as_stored : bool
     """
 
-    def __init__(self, store: Store, name: str, *, level: int = 0, as_stored: bool = False) -> None:
+    def __init__(
+        self, store: PlaneStore, name: str, *, level: int = 0, as_stored: bool = False
+    ) -> None:
         self._store = store
         self.name = name
         self.level = level
@@ -495,16 +497,14 @@ def _pick(key: Any, dim: str, size: int) -> _Pick:
 
 
 def _reopened(path: str, name: str, level: int, as_stored: bool) -> Channel:
-    from livestain.store.store import open_store  # which imports this module
-
-    return Channel(open_store(path), name, level=level, as_stored=as_stored)
+    return Channel(PlaneStore(path), name, level=level, as_stored=as_stored)
 
 
 def _or_nan(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _times_written(store: Store, plan: StorePlan) -> NDArray[np.float64]:
+def _times_written(store: PlaneStore, plan: StorePlan) -> NDArray[np.float64]:
     """Return when the first raw plane of each time point was written: (n_p, n_t), NaN = not known."""
     times = np.full((plan.n_p, plan.n_t), np.nan)
     if plan.recording is not None:  # its program wrote them, and its files may say when
