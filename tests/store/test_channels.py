@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_cases import OFFSET, SCALE, at, block, make_plan, plane_of
 
+import livestain.store.channels
 import livestain.store.store
 from livestain.errors import MissingPlaneError, StoreError, UnknownChannelError
 from livestain.planes import PlaneIndex
@@ -26,6 +27,9 @@ from livestain.store import (
     journal_path,
     open_store,
 )
+from livestain.store.store import Store
+
+START = 1_700_000_000.0
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +145,9 @@ def test_channels_are_found_by_name_and_by_label(whole):
 
 
 def test_the_raw_channels_of_a_recording_are_said_to_lie_there(path, tmp_path):
-    recording = RecordingPlan(path=str(tmp_path / "scan.tif"), beside="scan.tif", kind="TIFF")
+    recording = RecordingPlan(
+        path=str(tmp_path / "scan.tif"), beside="scan.tif", kind="TIFF", first_planes="0" * 64
+    )
     with create_store(path, make_plan(recording=recording)) as store:
         store.write_virtual(at(2, 1, 0), values_of(at(2, 1, 0)))
         assert list(store.channels) == ["mitochondria"]
@@ -200,6 +206,31 @@ def test_what_was_never_planned_is_said_so_and_long_lists_are_cut(path):
     with create_store(path.with_name("empty.ome.zarr"), plan) as empty:
         with pytest.raises(MissingPlaneError, match=r"9 of 9 .* t=1 c=0 z=1 and 4 more\. Read"):
             np.asarray(empty["Brightfield"])
+
+
+def test_few_planes_of_many_are_looked_for_alone_and_many_by_a_listing(path, monkeypatch):
+    present_grid, listed = Store.present_grid, []
+
+    def count(self, level=0):
+        listed.append(level)
+        return present_grid(self, level)
+
+    monkeypatch.setattr(Store, "present_grid", count)
+    with create_store(path, make_plan(n_t=101, n_z=2, virtual=False)) as store:
+        fill(store, leave={at(100, 0, 1)})
+        channel = store["Brightfield"]
+        np.testing.assert_array_equal(channel[7, 1], channel[5:10][2, 1])
+        with pytest.raises(MissingPlaneError, match=r"1 of 2 planes .*: p=0 t=100 c=0 z=1\."):
+            channel[100]
+        assert np.ma.getmaskarray(channel.masked[99:]).all(axis=(2, 3)).tolist() == [
+            [False, False],
+            [False, True],
+        ]
+        assert not listed
+        with pytest.raises(MissingPlaneError, match=r"1 of 202 planes .*: p=0 t=100 c=0 z=1\."):
+            channel[:, :, 0, 0]
+        assert np.ma.count(channel.masked[..., 0, 0]) == 201
+        assert len(listed) == 2
 
 
 def test_pixels_that_were_not_predicted_are_nan_and_masked(store):
@@ -281,7 +312,6 @@ def test_coordinates_are_those_that_the_images_metadata_says(path):
 
 def test_what_is_unknown_is_counted_and_real_times_come_from_the_journal_or_the_store(path):
     plan = make_plan(t_interval_s=None, z_step_um=None, positions=TWO)
-    start = 1_700_000_000.0
     with create_store(path, plan) as store, Journal(journal_path(path)) as journal:
         coords, units = store["mitochondria"].coords, store["mitochondria"].coord_units
         assert coords["t"].tolist() == [0, 1, 2, 3]
@@ -289,11 +319,11 @@ def test_what_is_unknown_is_counted_and_real_times_come_from_the_journal_or_the_
         assert units["t"] == units["z"] == "1"
         assert "time_s" not in coords
         for p, t, z in [(0, 0, 1), (0, 0, 0), (1, 2, 0)]:
-            time = np.datetime64(int((start + 100 * p + 10 * t + z) * 1000), "ms")
+            time = np.datetime64(int((START + 100 * p + 10 * t + z) * 1000), "ms")
             journal.append("plane", index=(p, t, 0, z), time=f"{time}+00:00")
             journal.append("stained", index=(p, t, 1, z), latency_ms={"total": 3.0})
         expected = np.full((2, 4), np.nan)
-        expected[0, 0], expected[1, 2] = start, start + 120
+        expected[0, 0], expected[1, 2] = START, START + 120
         np.testing.assert_array_equal(store["mitochondria"].coords["time_s"], expected)
     finalise(path)
     journal_path(path).unlink()
@@ -305,6 +335,83 @@ def test_what_is_unknown_is_counted_and_real_times_come_from_the_journal_or_the_
     with pytest.raises(StoreError, match="time_s is damaged or cannot be read"):
         _ = channel.coords
     assert open_store(path)["Brightfield"].coord_units["x"] == "um"
+
+
+@pytest.fixture
+def journals_read(monkeypatch):
+    """The stores whose journals were read for times, in order."""
+    read, seen = livestain.store.channels.journal_lines, []
+
+    def count(path):
+        seen.append(path)
+        return read(path)
+
+    monkeypatch.setattr(livestain.store.channels, "journal_lines", count)
+    return seen
+
+
+def told(journal, seconds, t, z=0, c=0):
+    time = np.datetime64(int((START + seconds) * 1000), "ms")
+    journal.append("plane", index=(0, t, c, z), time=f"{time}+00:00")
+
+
+def test_a_journal_is_read_once_and_anew_when_it_has_grown(path, journals_read):
+    with create_store(path, make_plan()) as writer, Journal(journal_path(path)) as journal:
+        told(journal, 1, t=0)
+        reader = open_store(path)
+        first = reader["Brightfield"].coords["time_s"]
+        np.testing.assert_array_equal(first, [START + 1, np.nan, np.nan, np.nan])
+        first[:] = 0  # what a user makes of it stays theirs
+        for name in reader:
+            assert reader[name].coords["time_s"][0] == START + 1
+        assert len(journals_read) == 1
+        told(journal, 3, t=1, z=1)
+        told(journal, 4, t=1)
+        for _ in range(2):
+            news = reader["mitochondria"].coords["time_s"]
+            np.testing.assert_array_equal(news, [START + 1, START + 3, np.nan, np.nan])
+        assert len(journals_read) == 2
+        assert writer["Brightfield"].coords["time_s"][1] == START + 3
+
+
+def test_times_inside_the_store_spare_the_journal_where_they_are_all_there(path, journals_read):
+    with create_store(path, make_plan(n_t=2, n_z=1)), Journal(journal_path(path)) as journal:
+        told(journal, 1, t=0)
+        told(journal, 2, t=1)
+    finalise(path)
+    channel = open_store(path)["mitochondria"]
+    np.testing.assert_array_equal(channel.coords["time_s"], [START + 1, START + 2])
+    assert not journals_read
+
+
+def test_a_new_journal_hides_no_times_that_the_store_tells(path):
+    plan = make_plan(n_t=3, n_z=2, open_end=True, planned=block(1, 2))
+    with create_store(path, plan) as store:
+        with Journal(journal_path(path)) as journal:
+            told(journal, 10, t=0)
+            told(journal, 20, t=1)
+            told(journal, 21, t=1, z=1)
+        finalise(path)
+        # Copied without its journal, the run goes on with a new one: z=0 of t=1 is written once more.
+        journal_path(path).unlink()
+        with Journal(journal_path(path)) as journal:
+            told(journal, 50, t=1)
+            told(journal, 60, t=2)
+            told(journal, 99, t=7)  # there is no room for it any more
+        channel = open_store(path)["Brightfield"]
+        expected = [START + 10, START + 21, START + 60]
+        np.testing.assert_array_equal(channel.coords["time_s"], expected)
+        # There may be more time points than at the end of the first run.
+        store.grow(5)
+        grown = open_store(path)["Brightfield"].coords["time_s"]
+        np.testing.assert_array_equal(grown[:3], expected)
+        assert np.isnan(grown[3:]).all()
+
+        # A damaged array costs what the journal does not tell, and no more.
+        for chunk in (path / "livestain" / "time_s").glob("c.*"):
+            chunk.write_bytes(b"damaged")
+        left = open_store(path)["Brightfield"].coords["time_s"]
+        np.testing.assert_array_equal(left[:3], [np.nan, START + 50, START + 60])
 
 
 def test_one_plane_without_a_step_lies_at_zero_micrometres(path):

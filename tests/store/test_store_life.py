@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -260,22 +259,13 @@ def test_a_write_that_nobody_holds_is_written_all_the_same(store):
     assert store.present(0).all()
 
 
-def test_the_callback_comes_when_the_plane_is_readable(store):
-    told = threading.Event()
-    seen = []
-
-    def done(future):
-        seen.append((future.index, future.exception(), store.is_present(future.index)))
-        told.set()
-
+def test_a_write_that_has_ended_is_readable(store):
     future = store.write(at(1, 0, 1), plane_of(at(1, 0, 1)))
-    future.add_done_callback(done)
-    assert told.wait(30)
-    assert seen == [(at(1, 0, 1), None, True)]
+    assert future.wait(30)
     assert future.done()
+    assert store.is_present(future.index)
+    assert future.exception() is None
     assert future.result(timeout=1) is None
-    future.add_done_callback(done)  # after the end: at once
-    assert len(seen) == 2
 
 
 def hinder(store, index):
@@ -288,9 +278,7 @@ def test_a_failed_write_says_where_and_what_to_do(store):
     future = store.write(at(0, 0, 0), plane_of(at(0, 0, 0)))
     with pytest.raises(StoreError, match=r"Cannot write plane p=0 t=0 c=0 z=0 of .*run\.ome\.zarr"):
         future.result(timeout=30)
-    told = threading.Event()
-    future.add_done_callback(lambda _: told.set())
-    assert told.wait(30)
+    assert future.wait(30)
     assert not store.is_present(at(0, 0, 0))
     store.close()  # the error was seen: no second time
 

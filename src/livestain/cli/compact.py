@@ -20,7 +20,11 @@ def register(app: typer.Typer) -> None:
 def compact(
     store: Annotated[Path, typer.Argument(help="The store, RUN.ome.zarr, of a run that is over.")],
     file_mb: Annotated[
-        float, typer.Option("--file-mb", help="Megabytes of pixels in one file, uncompressed.")
+        float,
+        typer.Option(
+            "--file-mb",
+            help="Megabytes of pixels in one file, uncompressed; held in memory while it is written.",
+        ),
     ] = 64.0,
     unfinished: Annotated[
         bool,
@@ -55,6 +59,9 @@ def compact(
         )
     if as_json:
         print_json(asdict(done))
+        return
+    if not done.planes:
+        typer.echo(f"There is nothing to do: the planes lie in {done.files_after:,} files already.")
         return
     typer.echo(
         f"{done.planes} planes: {done.files_before:,} files ({done.bytes_before / 1e6:,.1f} MB) are now "

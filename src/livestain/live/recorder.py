@@ -117,7 +117,7 @@ class Recorder:
         with self._room:
             if self._error is not None:
                 raise StoreError(
-                    f"An earlier plane could not be written: {self._error}"
+                    f"The run cannot go on after an earlier error: {self._error}"
                 ) from self._error
             if self._bytes == 0:
                 self._moved = time.monotonic()
@@ -144,15 +144,28 @@ class Recorder:
 
     def _has_room(self, nbytes: int) -> bool:
         """Take the writes that have ended from the count, and return whether another plane fits."""
+        ended: list[WriteFuture] = []
         with self._room:
             while self._writing and self._writing[0][0].done():
-                self._bytes -= self._writing.popleft()[1]
+                future, size = self._writing.popleft()
+                self._bytes -= size
                 self._moved = time.monotonic()
+                ended.append(future)
             if self._bytes and self._bytes + nbytes > self._max_bytes:
                 # Others may have ended before the oldest one.
-                left = [(future, size) for future, size in self._writing if not future.done()]
-                self._writing = deque(left)
-                self._bytes = sum(size for _, size in left)
+                left: deque[tuple[WriteFuture, int]] = deque()
+                for future, size in self._writing:
+                    if future.done():
+                        self._bytes -= size
+                        ended.append(future)
+                    else:
+                        left.append((future, size))
+                self._writing = left
+        # Here too, since the thread that keeps the books may be held up by a slow listener.
+        for future in ended:
+            if (error := future.exception()) is not None:
+                self._note(error)
+        with self._room:
             return (
                 self._error is not None
                 or self._bytes == 0
@@ -206,6 +219,10 @@ class Recorder:
                 if isinstance(head, _Entry):
                     while not head.future.wait(_LOOK_S):
                         if self.given_up:
+                            self._fetch(waiting)
+                            self._tell(
+                                [e for e in waiting if isinstance(e, _Entry) and e.future.done()]
+                            )
                             return
                     self._fetch(waiting)
                     done: list[_Entry] = []
@@ -272,6 +289,8 @@ class Recorder:
             with self._room:
                 if not self._unfinished:
                     return
+                if self.given_up:
+                    raise self._stuck()
                 if self._bytes and time.monotonic() - self._moved > _STUCK_S:
                     raise self._stuck()
                 self._room.wait(_LOOK_S)

@@ -99,7 +99,15 @@ def asked_of(
                 f"{name!r} is an acquired channel, and predictions need a name of their own. Give another "
                 "one with --channel."
             )
+    of_new = settings.model_dump(exclude_defaults=True, exclude={"lag"})
+    if of_new and channel in virtual:
+        _refuse_settings(channels[virtual[channel]], of_new)
     if not wanted and model is None:
+        if of_new:
+            raise BundleError(
+                f"{', '.join('--' + name.replace('_', '-') for name in of_new)} are for new channels, and no "
+                "model was given for one. Add --model BUNDLE, or leave them out."
+            )
         meant = virtual if channel is None else {channel: virtual[channel]}
         known = facts or {}
         here: Models = {
@@ -184,14 +192,28 @@ def refuse_other_model(channel: ChannelPlan, bundle: Bundle) -> None:
         )
 
 
+def _refuse_settings(channel: ChannelPlan, given: Mapping[str, Any]) -> None:
+    virtual = channel.virtual
+    assert virtual is not None  # noqa: S101 - asked of virtual channels alone
+    raise BundleError(
+        f"The channel {channel.name!r} is there already, predicted from {' and '.join(virtual.sources)}; "
+        f"{', '.join('--' + name.replace('_', '-') for name in given)} cannot change that. Leave them out, "
+        "or add another channel with --channel NAME."
+    )
+
+
 def _is_of(channel: ChannelPlan, bundle: Bundle, output: str, settings: ChannelSettings) -> bool:
     """Whether a channel already shows what is asked for."""
     virtual = channel.virtual
-    return (
-        virtual is not None
-        and (virtual.bundle_sha256, virtual.output) == (bundle.sha256, output)
-        and settings.sources in ((), virtual.sources, virtual.sources[:1])
-    )
+    if virtual is None or (virtual.bundle_sha256, virtual.output) != (bundle.sha256, output):
+        return False
+    if settings.sources not in ((), virtual.sources, virtual.sources[:1]):
+        return False
+    files = (settings.flat_field, settings.dark_frame)
+    if files == (None, None):
+        return True
+    corrected = virtual.correction
+    return corrected is not None and FlatField(*files).sha256 == corrected.sha256
 
 
 def _name_of(output: str, bundle: Bundle, taken: set[str]) -> str:

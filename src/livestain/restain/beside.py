@@ -12,6 +12,7 @@ import numpy as np
 from livestain.errors import DataError
 from livestain.recordings import open_recording
 from livestain.stain.asked import kind_of_channel
+from livestain.stain.planes import first_planes
 from livestain.stain.planning import RawPlanes, blocks_from
 from livestain.store import ChannelPlan, PositionPlan, RecordingPlan, StorePlan
 
@@ -148,6 +149,9 @@ def plan_beside(
         t_interval_s=recording.interval_s,
         channels=(*raw_channels(raw), *virtual),
         recording=RecordingPlan(
-            path=str(source), beside=Path(near).as_posix(), kind=recording.kind
+            path=str(source),
+            beside=Path(near).as_posix(),
+            kind=recording.kind,
+            first_planes=first_planes(recording),
         ),
     )

@@ -17,7 +17,7 @@ from livestain.restain.beside import beside, open_foreign, plan_beside, raw_chan
 from livestain.restain.report import RestainReport
 from livestain.stain.asked import ChannelSettings
 from livestain.stain.ledger import Ledger
-from livestain.stain.planes import find_recording, planes_of
+from livestain.stain.planes import find_recording
 from livestain.stain.planning import RawPlanes
 from livestain.stain.provenance import model_facts, versions_of
 from livestain.stain.setup import worker_setup
@@ -39,13 +39,12 @@ from livestain.store import (
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from livestain.bundle import Bundle
     from livestain.planes import PlaneIndex
     from livestain.recordings import Recording
     from livestain.stain.host import HostSettings
-    from livestain.stain.planes import Planes
     from livestain.store import Store
 
 __all__ = ["restain"]
@@ -141,7 +140,7 @@ def restain(
             open_store(target).close()  # what is no store needs no lock
         stack.enter_context(StoreLock(target, "restain", break_lock=break_lock))
         if recording is None or target.exists():
-            job = _job_here(target, recording, wanted, pixel_size_um)
+            job = _job_here(target, recording, wanted, pixel_size_um, z_step_um)
         else:
             check_place(target, overwrite=False)
             job = _job_beside(target, recording, wanted, pixel_size_um, z_step_um)
@@ -218,7 +217,11 @@ class _Job:
 
 
 def _job_here(
-    path: Path, recording: Recording | None, wanted: _Wanted, pixel_size_um: float | None
+    path: Path,
+    recording: Recording | None,
+    wanted: _Wanted,
+    pixel_size_um: float | None,
+    z_step_um: float | None,
 ) -> _Job:
     """Plan the work on a store that is there."""
     with open_store(path) as opened:
@@ -229,6 +232,11 @@ def _job_here(
         raise StoreError(
             f"{path.name} has pixels of {plan.pixel_size_um:g} um; {pixel_size_um:g} um was given. Leave it "
             "out, or stain anew into another --out."
+        )
+    if z_step_um is not None and z_step_um != plan.z_step_um:
+        raise StoreError(
+            f"{path.name} has the z-step {plan.z_step_um} um; {z_step_um:g} um was given. Leave it out, or "
+            "stain anew into another --out."
         )
     if plan.open_end:  # of a run that died, whose events were decided as it went on
         with open_store(path, mode="r+") as opened:
@@ -341,22 +349,21 @@ def _do(
             if host.error is not None:
                 raise host.error
             ledger.unreported()
-            with planes_of(opened) as planes:
-                waiting = _waiting(planes, plan, bundles)
             journal.append("restained", planes=len(ledger.stained) - known, interrupted=not done)
     finally:
         host.close(at_once=True)
     finalise(path)
-    after = [store_status(path).by_channel[name] for name in job.names]
-    owed = sum(counts.owed for counts in after)
+    status = store_status(path).by_channel
+    after = [status[name] for name in job.names]
+    waiting = sum(counts.waiting for counts in after)
     present = sum(counts.present for counts in after)
     return RestainReport(
         store=str(path),
         channels=job.names,
         added=[new.planned.channel.name for new in job.asked.new],
         planes_stained=present - sum(before[name].present for name in job.names if name in before),
-        planes_owed=max(0, owed - waiting),
-        planes_waiting=min(owed, waiting),
+        planes_owed=sum(counts.owed for counts in after) - waiting,
+        planes_waiting=waiting,
         planes_failed=len(failed),
         planes_given_up=sum(counts.skipped + counts.impossible for counts in after),
         interrupted=not done,
@@ -380,19 +387,11 @@ def _opened(job: _Job) -> Iterator[Store]:
         return
     with open_store(job.path, mode="r+") as store:
         if job.asked.new:
-            store.add_channels([new.planned.channel for new in job.asked.new])
-            store.update_attributes({"models": {**store.attributes.get("models", {}), **facts}})
+            store.add_channels(
+                [new.planned.channel for new in job.asked.new],
+                {"models": {**store.attributes.get("models", {}), **facts}},
+            )
         yield store
-
-
-def _waiting(planes: Planes, plan: StorePlan, channels: Iterable[int]) -> int:
-    """Return how many virtual planes are not there for want of a source."""
-    there = planes.present_indices()
-    return sum(
-        index not in there and not there.issuperset(plan.sources_of(index))
-        for c in channels
-        for index in plan.planned_indices(c)
-    )
 
 
 def _given_up(path: Path, plan: StorePlan) -> set[PlaneIndex]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from livestain.recordings import Recording
     from livestain.store import RecordingPlan, Store, StorePlan
 
-__all__ = ["Planes", "RecordedPlanes", "find_recording", "planes_of"]
+__all__ = ["Planes", "RecordedPlanes", "find_recording", "first_planes", "planes_of"]
 
 
 class Planes(Protocol):
@@ -28,7 +29,7 @@ class Planes(Protocol):
     def present_indices(self) -> frozenset[PlaneIndex]:
         """Return the planes of all channels that are there."""
 
-    def read(self, index: PlaneIndex) -> NDArray[Any]:
+    def read(self, index: PlaneIndex) -> NDArray[np.uint16]:
         """Return a plane's counts, (y, x).
 
         Raises
@@ -62,11 +63,12 @@ class RecordedPlanes:
         """Return the planes of all channels that are there; the recording is taken to be finished."""
         return self._raw | self._store.present_indices()
 
-    def read(self, index: PlaneIndex) -> NDArray[Any]:
-        """Return a plane's counts, (y, x)."""
+    def read(self, index: PlaneIndex) -> NDArray[np.uint16]:
+        """Return a plane's counts, (y, x); 8 bits are widened to 16, as a run does."""
         if index.c >= self._store.plan.first_c:
             return self._store.read(index)
-        return self._recording.planes(index.p, index.c, [(index.t, index.z)])[0]
+        (plane,) = self._recording.planes(index.p, index.c, [(index.t, index.z)])
+        return plane.astype(np.uint16, copy=False)
 
 
 @contextmanager
@@ -107,10 +109,39 @@ def find_recording(told: RecordingPlan, plan: StorePlan, store: Path) -> Recordi
         )
     recording = open_recording(found)
     raw = tuple(channel.name for channel in plan.channels if channel.kind == "raw")
-    if recording.channels != raw or len(recording.places) != plan.n_p:
+    was = _sizes(raw, plan.n_p, plan.n_t, plan.n_z, (plan.height, plan.width))
+    here = _sizes(
+        recording.channels,
+        len(recording.places),
+        max(place.n_t for place in recording.places),
+        max(place.n_z for place in recording.places),
+        recording.frame_format(0)[0],
+    )
+    if here != was or first_planes(recording) != told.first_planes:
+        recording.close()
+        what = f"it has {here}, and had {was}" if here != was else "its first planes are others"
         raise DataError(
-            f"{found} is not the recording that {store.name} was predicted from: it has the channels "
-            f"{', '.join(recording.channels)} at {len(recording.places)} positions, and had "
-            f"{', '.join(raw)} at {plan.n_p}. Put that one back, or give another --out."
+            f"{found} is not the recording that {store.name} was predicted from: {what}. Put that one back, "
+            "or give another --out."
         )
     return recording
+
+
+def first_planes(recording: Recording) -> str:
+    """Return a SHA-256 by which a recording is known again: of a plane of its first and its last position."""
+    digest = hashlib.sha256()
+    for p in sorted({0, len(recording.places) - 1}):
+        for c in range(len(recording.channels)):
+            there = np.argwhere(recording.present(p, c))
+            if len(there):
+                (plane,) = recording.planes(p, c, [(int(there[0][0]), int(there[0][1]))])
+                digest.update(np.ascontiguousarray(plane).tobytes())
+                break
+    return digest.hexdigest()
+
+
+def _sizes(channels: tuple[str, ...], n_p: int, n_t: int, n_z: int, shape: tuple[int, int]) -> str:
+    return (
+        f"the channels {', '.join(channels)}, {n_p} positions, {n_t} time points, {n_z} z-planes of "
+        f"{shape[0]} x {shape[1]} pixels"
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Mapping
 from datetime import datetime
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -28,8 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "Channels", "MaskedChannel"]
 
+_log = logging.getLogger(__name__)
+
 _NAMED_MOST = 5
 """More missing planes than these are counted, and not named, in a message."""
+
+_FEW = 200
+"""Up to so many planes are looked for one by one; for more, whole folders are listed, which takes as long for
+one plane as for all of the run's."""
 
 _EPOCH = "seconds since 1970-01-01"
 
@@ -290,7 +298,7 @@ class Channel:
         c = self._c
         ps, ts, zs = (pick.numbers for pick in leading)
         places = [PlaneIndex(p, t, c, z) for p in ps for t in ts for z in zs]
-        # One look at the folder before many planes are read; a single one says itself that it is missing.
+        # One look before several planes are read; a single one says itself that it is missing.
         missing = self._missing_of(places) if len(places) > 1 else set()
         if missing and not masked:
             raise self._missing_error([at for at in places if at in missing], len(places))
@@ -399,8 +407,13 @@ class Channel:
         return self.plan.virtual
 
     def _missing_of(self, places: list[PlaneIndex]) -> set[PlaneIndex]:
-        there = self._store.present_grid(self.level)
         # Where the end was open, it may have been settled meanwhile, before some of these planes.
+        if self.level == 0 and len(places) <= _FEW:
+            if self._store.plan.open_end:
+                self._store.refresh()
+            n_t = self._store.plan.n_t
+            return {at for at in places if at.t >= n_t or not self._store.is_present(at)}
+        there = self._store.present_grid(self.level)
         n_t = there.shape[1]
         return {at for at in places if at.t >= n_t or not there[at]}
 
@@ -506,28 +519,82 @@ def _or_nan(value: float | None) -> float:
 
 def _times_written(store: PlaneStore, plan: StorePlan) -> NDArray[np.float64]:
     """Return when the first raw plane of each time point was written: (n_p, n_t), NaN = not known."""
-    times = np.full((plan.n_p, plan.n_t), np.nan)
+    raw = [c for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
     if plan.recording is not None:  # its program wrote them, and its files may say when
-        return times
-    n_raw = sum(channel.kind == "raw" for channel in plan.channels)
-    if journal_path(store.path).exists():
-        for line in journal_lines(store.path):
-            if line.get("kind") != "plane" or not isinstance(line.get("index"), list):
-                continue
-            p, t, c, _ = line["index"]
-            if p < plan.n_p and t < plan.n_t and c < n_raw:
-                seconds = datetime.fromisoformat(line["time"]).timestamp()
-                times[p, t] = np.fmin(times[p, t], seconds)
-        return times
-    # A store that was copied without its journal has them inside, since the end of its run.
+        return np.full((plan.n_p, plan.n_t), np.nan)
+    has_journal = journal_path(store.path).exists()
+    try:
+        times = _times_inside(store, plan, len(raw))
+    except StoreError as error:
+        # They were made from the journal: what is beside the store stands for them. They may also be on
+        # their way, since another process writes them at the end of its run.
+        if not has_journal:
+            raise
+        _log.info("%s The times are those of the journal.", error)
+        times = np.full((plan.n_p, plan.n_t, len(raw), plan.n_z), np.nan)
+    if has_journal:
+        planned = np.stack([plan.planned(c) for c in raw], axis=2)
+        # A long journal takes seconds. Of an end that is open nobody knows whether more lines have come.
+        if plan.open_end or np.isnan(times[planned]).any():
+            told = _times_of_journal(store, plan, len(raw))
+            times = np.where(np.isnan(told), times, told)
+    return np.asarray(np.fmin.reduce(times, axis=(2, 3), initial=np.nan))
+
+
+def _times_inside(store: PlaneStore, plan: StorePlan, n_raw: int) -> NDArray[np.float64]:
+    """Return when raw planes were written, as the store itself tells it since the end of its run.
+
+    It is what a store has that was copied without its journal, or goes on with a new one.
+
+    Returns
+    -------
+    array of float64, (n_p, n_t, n_raw, n_z)
+        NaN = not told.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged.
+    """
+    times = np.full((plan.n_p, plan.n_t, n_raw, plan.n_z), np.nan)
     folder = store.path / "livestain" / "time_s"
-    if (folder / "zarr.json").is_file():
-        try:
-            told = np.asarray(open_array(folder, mode="r").read().result())[:, : plan.n_t, :n_raw]
-        except (ValueError, OSError) as error:
-            raise StoreError(
-                f"{folder} is damaged or cannot be read: {error}. Restore it from a copy, or remove the "
-                f"folder, and the times count as unknown."
-            ) from error
-        times[:, : told.shape[1]] = np.fmin.reduce(told, axis=(2, 3), initial=np.nan)
+    if not (folder / "zarr.json").is_file():
+        return times
+    try:
+        told = np.asarray(open_array(folder, mode="r").read().result())[:, : plan.n_t, :n_raw]
+        times[:, : told.shape[1], : told.shape[2]] = told
+    except (ValueError, OSError, StoreError) as error:
+        raise StoreError(
+            f"{folder} is damaged or cannot be read: {error}. Restore it from a copy, or remove the "
+            f"folder, and the times count as unknown."
+        ) from error
+    return times
+
+
+_journal_times: WeakKeyDictionary[PlaneStore, tuple[tuple[int, ...], NDArray[np.float64]]]
+_journal_times = WeakKeyDictionary()
+"""By store: the times that its journal tells, and what they depend on; a longer journal is read anew."""
+
+
+def _times_of_journal(store: PlaneStore, plan: StorePlan, n_raw: int) -> NDArray[np.float64]:
+    """Return when raw planes were written, as the journal tells it: as `_times_inside`."""
+    shape = (plan.n_p, plan.n_t, n_raw, plan.n_z)
+    try:
+        found = journal_path(store.path).stat()
+    except FileNotFoundError:  # it was there a moment ago
+        return np.full(shape, np.nan)
+    # Before the reading: lines that come meanwhile are then read twice, and never missed.
+    state = (found.st_size, found.st_mtime_ns, *shape)
+    known = _journal_times.get(store)
+    if known is not None and known[0] == state:
+        return known[1]
+    times = np.full(shape, np.nan)
+    for line in journal_lines(store.path):
+        if line.get("kind") != "plane" or not isinstance(line.get("index"), list):
+            continue
+        p, t, c, z = line["index"]
+        if all(0 <= a < n for a, n in zip((p, t, c, z), shape, strict=True)):
+            # Of a plane that was written anew the last, which is the one that is there.
+            times[p, t, c, z] = datetime.fromisoformat(line["time"]).timestamp()
+    _journal_times[store] = state, times
     return times

@@ -74,17 +74,22 @@ def finalise(path: Path | str) -> None:
     with open_store(path, mode="r+") as store:
         root, plan = store.path, store.plan
     shape = (plan.n_p, plan.n_t, len(plan.channels) - plan.first_c, plan.n_z)
-    columns: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
+    group = root / _GROUP
+    # A store that was copied without its journal has them here alone; the journal wins where it speaks.
+    columns = _known(group, shape)
     for line in read_journal(journal_path(root)):
         place = line.get("index")
         if line.get("kind") not in ("plane", "stained") or not isinstance(place, list):
             continue
+        p, t, c, z = place
+        at = p, t, c - plan.first_c, z
+        if any(not 0 <= a < n for a, n in zip(at, shape, strict=True)):
+            continue  # of a time point that the end of the run has cut off
         for name, value in _numbers(line):
-            column = columns.setdefault(name, np.full(shape, np.nan))
-            p, t, c, z = place
-            column[p, t, c - plan.first_c, z] = value
+            if name not in columns:
+                columns[name] = np.full(shape, np.nan)
+            columns[name][at] = value
 
-    group = root / _GROUP
     try:
         group.mkdir(exist_ok=True)
         for name, column in columns.items():
@@ -108,6 +113,24 @@ def finalise(path: Path | str) -> None:
         ) from error
     with open_store(path, mode="r+") as store:
         _write_statistics(store)
+
+
+def _known(
+    group: Path, shape: tuple[int, int, int, int]
+) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Return the arrays that are there, in a shape that may have grown or shrunk since."""
+    columns = {}
+    for folder in sorted(group.iterdir()) if group.is_dir() else ():
+        if not (folder / "zarr.json").is_file():
+            continue
+        column = np.full(shape, np.nan)
+        with suppress(StoreError, ValueError, OSError):  # damaged: the journal has them, or nobody
+            told = np.asarray(open_array(folder).read().result(), dtype=np.float64)
+            if told.ndim == len(shape):
+                common = tuple(slice(min(a, b)) for a, b in zip(told.shape, shape, strict=True))
+                column[common] = told[common]
+        columns[folder.name] = column
+    return columns
 
 
 def _write_statistics(store: Store) -> None:

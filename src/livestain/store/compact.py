@@ -19,7 +19,7 @@ from livestain.store.journal import Journal, journal_path
 from livestain.store.levels import dataset_paths
 from livestain.store.lock import StoreLock
 from livestain.store.pyramid import level_shapes
-from livestain.store.status import store_status
+from livestain.store.status import STOPPED, store_status
 from livestain.store.store import open_store
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Compacted:
     store : str
         Path of the store.
     planes : int
-        Planes of level 0 that were merged; each was compared with what it had been.
+        Planes of level 0 that were merged now; each was compared with what it had been.
     files_before, files_after : int
         Files of planes in all levels.
     bytes_before, bytes_after : int
@@ -92,7 +92,7 @@ def compact_store(
     store : Path
         RUN.ome.zarr, of a run that is over.
     file_mb : float
-        Megabytes of pixels in one file, before compression.
+        Megabytes of pixels in one file, before compression; so much is held in memory.
     unfinished : bool
         Whether to compact a run too that `livestain resume` could still go on with; it cannot afterwards,
         since a run needs a file for each plane.
@@ -121,12 +121,8 @@ def compact_store(
                 "one."
             )
     with StoreLock(path, "compact", break_lock=break_lock):
-        status = store_status(path)
-        if status.raw.owed and not unfinished:
-            raise StoreError(
-                f"{status.raw.owed} planes of {path.name} were never taken, and `livestain resume` could "
-                "still take them, but not after compacting. Resume it first, or compact it --unfinished."
-            )
+        if not unfinished:
+            _refuse_unfinished(path)
         with open_store(path, mode="r+") as opened:
             for c in range(opened.plan.first_c, len(opened.plan.channels)):
                 for index in opened.levels_missing(c):
@@ -143,6 +139,7 @@ def _compact(
     there = store.present_grid()[:, :, plan.first_c :]
     planes = int(there.sum())
     done, total = 0, 2 * planes * len(levels)
+    merged = 0
     before = after = (0, 0)
     span = _span(plan, file_mb)
     for p, image in enumerate(images):
@@ -152,9 +149,9 @@ def _compact(
         sizes = [_size(merge.old.folder) for merge in merges]
         before = _sum(before, *sizes)
         if all((merge.old.times, merge.old.depths) == span for merge in merges):
-            after = _sum(
-                after, *sizes
-            )  # compacted before, perhaps by a run of this that was cut short
+            # Compacted before, perhaps by a compaction that was then cut short.
+            after = _sum(after, *sizes)
+            total -= 2 * int(there[p].sum()) * len(levels)
             continue
         _check_room(image, merges)
         try:
@@ -171,26 +168,43 @@ def _compact(
             # Before the old files go: what a power cut would take back must not be all there is.
             _to_disk(file for merge in merges for file in merge.new.iterdir())
             write_group(image, group)
-            _to_disk([image / "zarr.json"])
         except BaseException as error:
             if dataset_paths(read_group(image), image) == paths:
                 for merge in merges:
-                    shutil.rmtree(merge.new, ignore_errors=True)
+                    _remove(merge.new)
             if isinstance(error, (OSError, ValueError)) and not isinstance(error, StoreError):
                 raise StoreError(
                     f"Cannot compact {store.path}: {error}. It is as it was; expected planes that can be "
                     "read, and a disk with room for a second copy of a position."
                 ) from error
             raise
+        _to_disk([image / "zarr.json"])
+        merged += int(there[p].sum())
         after = _sum(after, *(_size(merge.new) for merge in merges))
         for merge in merges:
-            # On Windows a viewer may hold a file: the next compaction clears it away.
-            shutil.rmtree(merge.old.folder, ignore_errors=True)
-    facts = Compacted(str(store.path), planes, before[0], after[0], before[1], after[1])
-    if (journal := journal_path(store.path)).exists():
+            _remove(merge.old.folder)
+    facts = Compacted(str(store.path), merged, before[0], after[0], before[1], after[1])
+    if merged and (journal := journal_path(store.path)).exists():
         with Journal(journal) as lines:
-            lines.append("compacted", planes=planes, files=facts.files_after)
+            lines.append("compacted", planes=merged, files=facts.files_after)
     return facts
+
+
+def _refuse_unfinished(path: Path) -> None:
+    """Refuse a run that `livestain resume` could go on with.
+
+    Raises
+    ------
+    StoreError
+    """
+    status = store_status(path)
+    # Of a run that was stopped, what was not taken is told as missing, and may still be taken.
+    left = status.raw.owed + status.raw.reasons.get(STOPPED, 0)
+    if left:
+        raise StoreError(
+            f"{left} planes of {path.name} were never taken, and `livestain resume` could still take them, "
+            "but not after compacting. Resume it first, or compact it --unfinished."
+        )
 
 
 def _span(plan: StorePlan, file_mb: float) -> tuple[int, int]:
@@ -215,17 +229,15 @@ def _clear(image: Path, keep: list[str]) -> None:
     """Remove arrays that the image does not name, which an interrupted compaction left."""
     for folder in image.iterdir():
         if folder.is_dir() and _NAME.match(folder.name) and folder.name not in keep:
-            # A plate's fields, and series of positions, are images: they have groups inside.
-            if (folder / "zarr.json").is_file() and _is_array(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            # Nothing but an array, or what is left of one.
+            names = [entry.name for entry in folder.iterdir()]
+            if all(name == "zarr.json" or name.startswith("c.") for name in names):
+                _remove(folder)
 
 
-def _is_array(folder: Path) -> bool:
-    try:
-        ArrayFiles.read(folder)
-    except StoreError:
-        return False
-    return True
+def _remove(folder: Path) -> None:
+    """Remove an array; what is held open, as viewers do on Windows, stays for the next compaction."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _to_disk(files: Iterable[Path]) -> None:

@@ -86,7 +86,8 @@ def export_tiff(
         raise StoreError(f"The output {target} is no TIFF file; give for example {target}.ome.tif.")
     with open_store(path) as opened:
         planes = _present(opened)
-        wanted = sum(len(opened.plan.planned_indices(c)) for c in range(len(opened.plan.channels)))
+        here = range(opened.plan.first_c, len(opened.plan.channels))
+        wanted = sum(len(opened.plan.planned_indices(c)) for c in here)
         written = sum(map(len, planes.values()))
         if not written:
             raise StoreError(f"{path} holds no plane yet, so there is nothing to export.")

@@ -10,7 +10,6 @@ from livestain.errors import FullDiskError, StoreError
 from livestain.store.space import no_space
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from livestain.planes import PlaneIndex
@@ -85,20 +84,11 @@ class WriteFuture:
             return error
         error = StoreError(
             f"Cannot write plane {self.index.words} of "
-            f"{self._path}: {cause}. Is the disk no longer there? What is written stays; "
-            "make space before the next run."
+            f"{self._path}: {cause}. Is the disk still there, and may it be written to? What is written "
+            "stays."
         )
         error.__cause__ = cause
         return error
-
-    def add_done_callback(self, callback: Callable[[WriteFuture], object]) -> None:
-        """Have `callback(self)` called when the write has ended, well or badly.
-
-        It runs on a thread of the writer (at once where the write has ended): it must be short,
-        and must not raise.
-        """
-        self.observed = True
-        self._future.add_done_callback(lambda _: callback(self))
 
 
 class InFlight:

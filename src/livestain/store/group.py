@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["FORMAT", "RESERVED", "read_group", "refuse_reserved", "write_group"]
+
+_TRIES, _TRY_S = 50, 0.02
+"""How often, and how many seconds apart, a file is put in place that a reader holds open, on Windows."""
 
 FORMAT = 1
 """Version of what `livestain` attributes mean."""
@@ -90,7 +95,7 @@ def write_group(path: Path, group: dict[str, Any]) -> None:
         ) from error
     try:
         temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path / "zarr.json")
+        _replace(temporary, path / "zarr.json")
     except OSError as error:
         raise StoreError(
             f"Cannot write the attributes of {path}: {error.strerror or error}. "
@@ -99,3 +104,15 @@ def write_group(path: Path, group: dict[str, Any]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put a file in the place of another; Windows refuses as long as a reader has the old one open."""
+    for _ in range(_TRIES if sys.platform == "win32" else 0):
+        try:
+            new.replace(old)
+        except PermissionError:
+            time.sleep(_TRY_S)
+        else:
+            return
+    new.replace(old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import StoreError
@@ -35,11 +36,22 @@ def dataset_paths(group: dict[str, Any], image: Path) -> list[str]:
         ) from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known at one time; replaced as a whole, so that old and new never mix."""
+
+    paths: dict[int, tuple[list[str], tuple[int, int, int]]] = field(default_factory=dict)
+    """By position: the arrays' folders, and the state of the file that says so."""
+    files: dict[tuple[int, int], ArrayFiles] = field(default_factory=dict)
+    handles: dict[tuple[int, int], Any] = field(default_factory=dict)
+
+
 class Levels:
     """The arrays of one store, found by what each image's group says, and opened when they are first used.
 
-    Which folders they are changes when a store is compacted, in one step for all levels of an image; whoever
-    finds a folder gone asks again after `forget`.
+    Which folders they are changes when a store is compacted, in one step for all levels of an image, and the
+    old ones are then removed file by file. So whoever does not find something asks whether they `moved`
+    before it is called missing.
 
     Parameters
     ----------
@@ -51,14 +63,34 @@ class Levels:
     def __init__(self, images: list[Path], mode: Mode) -> None:
         self._images = images
         self._mode = mode
-        self._files: dict[tuple[int, int], ArrayFiles] = {}
-        self._handles: dict[tuple[int, int], Any] = {}
-        self._paths: dict[int, list[str]] = {}
+        self._known = _Known()
 
     def forget(self) -> None:
         """Let go of what is known, since another process may have changed it."""
-        # New ones, so that what is found before is not kept after it.
-        self._files, self._handles, self._paths = {}, {}, {}
+        self._known = _Known()
+
+    def moved(self, p: int) -> bool:
+        """Return whether an image has other arrays than were known; they are found anew from now on.
+
+        A look at one file's state, so that it may be asked often.
+        """
+        known = self._known
+        if p not in known.paths:
+            return False
+        paths, state = known.paths[p]
+        if _state(self._images[p]) == state:
+            return False
+        again = self._read_paths(p)
+        if again[0] == paths:  # something else in the file has changed
+            known.paths[p] = again
+            return False
+        self.forget()
+        return True
+
+    def _read_paths(self, p: int) -> tuple[list[str], tuple[int, int, int]]:
+        # Before the reading: what changes after it is seen next time.
+        state = _state(self._images[p])
+        return dataset_paths(read_group(self._images[p]), self._images[p]), state
 
     def folder(self, p: int, level: int) -> Path:
         """Return the folder of an array.
@@ -68,28 +100,42 @@ class Levels:
         StoreError
             If there is no such level.
         """
-        paths = self._paths
-        if p not in paths:
-            paths[p] = dataset_paths(read_group(self._images[p]), self._images[p])
-        if not 0 <= level < len(paths[p]):
+        return self._folder(self._known, p, level)
+
+    def _folder(self, known: _Known, p: int, level: int) -> Path:
+        found = known.paths.get(p)
+        if found is None:
+            found = known.paths[p] = self._read_paths(p)
+        paths, _ = found
+        if not 0 <= level < len(paths):
             raise StoreError(
-                f"{self._images[p]} has levels 0 to {len(paths[p]) - 1}; asked for level {level}."
+                f"{self._images[p]} has levels 0 to {len(paths) - 1}; asked for level {level}."
             )
-        return self._images[p] / paths[p][level]
+        return self._images[p] / paths[level]
 
     def files(self, p: int, level: int) -> ArrayFiles:
         """Return the files of an array."""
-        files = self._files
-        found = files.get((p, level))
+        known = self._known
+        found = known.files.get((p, level))
         if found is None:
-            found = files[p, level] = ArrayFiles.read(self.folder(p, level))
+            found = known.files[p, level] = ArrayFiles.read(self._folder(known, p, level))
         return found
 
     def handle(self, p: int, level: int) -> Any:
         """Return an array, open."""
-        handles = self._handles
-        found = handles.get((p, level))
+        known = self._known
+        found = known.handles.get((p, level))
         if found is None:
             # Two threads may both open it: the second handle replaces an equal one.
-            found = handles[p, level] = open_array(self.folder(p, level), mode=self._mode)
+            folder = self._folder(known, p, level)
+            found = known.handles[p, level] = open_array(folder, mode=self._mode)
         return found
+
+
+def _state(image: Path) -> tuple[int, int, int]:
+    """Return by what it is seen that an image's group was written anew; zeros where it is not there."""
+    try:
+        found = (image / "zarr.json").stat()
+    except OSError:
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_size, found.st_ino

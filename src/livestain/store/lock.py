@@ -197,5 +197,5 @@ def _told(store: Path, lock: Path, held: dict[str, Any] | None) -> str:
         )
     return (
         f"{told} Wait for its end; if that process is gone for sure, take the store over with --break-lock "
-        f"(livestain resume, livestain restain), or remove {lock}."
+        f"(livestain resume, restain, compact), or remove {lock}."
     )

@@ -172,6 +172,8 @@ class RecordingPlan(Settings):
     """The same, relative to the folder in which the store lies: found first, if both were moved together."""
     kind: str
     """What wrote it, or in which format it is."""
+    first_planes: str
+    """SHA-256 of a plane of its first and of its last position, by which it is known again."""
 
 
 class StorePlan(Settings):

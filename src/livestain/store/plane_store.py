@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -19,14 +20,17 @@ from livestain.store.plan import StorePlan, places_of
 from livestain.store.pyramid import level_shapes, levels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from livestain.store.arrays import Mode
-    from livestain.store.chunks import ArrayFiles
     from livestain.store.future import WriteFuture
     from livestain.store.plan import VirtualPlan
 
 __all__ = ["PlaneStore"]
+
+_T = TypeVar("_T")
 
 
 class PlaneStore:
@@ -209,7 +213,9 @@ class PlaneStore:
             OSError,
             IndexError,
         ) as error:  # the last: another process cut the end off
-            files = self._files(index.p, level)
+            if self._levels.moved(index.p):  # compacted by another process since
+                return self.read(index, level=level)
+            files = self._levels.files(index.p, level)
             if not files.has(*self._in_array(index)):
                 raise MissingPlaneError(
                     f"{where} is not there (level {level}). It may still come while the run goes "
@@ -248,7 +254,9 @@ class PlaneStore:
     def is_present(self, index: PlaneIndex) -> bool:
         """Return whether a plane is there, for every process."""
         self._check(index)
-        return self._files(index.p, 0).has(*self._in_array(index))
+        return self._looked(
+            index.p, lambda: self._levels.files(index.p, 0).has(*self._in_array(index))
+        )
 
     def present(self, c: int) -> NDArray[np.bool_]:
         """Return which planes of channel `c` are there: bool, (n_p, n_t, n_z)."""
@@ -262,7 +270,8 @@ class PlaneStore:
         there = np.zeros((plan.n_p, plan.n_t, len(plan.channels), plan.n_z), dtype=bool)
         shape = (plan.n_t, len(plan.channels) - plan.first_c, plan.n_z)
         for p in range(plan.n_p):
-            there[p, :, plan.first_c :] = self._files(p, level).present(shape)
+            look = partial(self._present_at, p, level, shape)
+            there[p, :, plan.first_c :] = self._looked(p, look)
         return there
 
     def present_indices(self) -> frozenset[PlaneIndex]:
@@ -272,7 +281,8 @@ class PlaneStore:
     @property
     def is_compacted(self) -> bool:
         """Whether planes share files, so that a run cannot go on with it."""
-        return any(self._files(p, 0).shared for p in range(self.plan.n_p))
+        positions = range(self.plan.n_p)
+        return any(self._looked(p, partial(self._levels.files, p, 0)).shared for p in positions)
 
     def levels_missing(self, c: int) -> list[PlaneIndex]:
         """Return the planes of channel `c` that are there but lack a pyramid level."""
@@ -284,10 +294,20 @@ class PlaneStore:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _files(self, p: int, level: int) -> ArrayFiles:
-        if not self._levels.folder(p, level).is_dir():  # compacted by another process since
-            self._levels.forget()
-        return self._levels.files(p, level)
+    def _present_at(self, p: int, level: int, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
+        return self._levels.files(p, level).present(shape)
+
+    def _looked(self, p: int, look: Callable[[], _T]) -> _T:
+        """Return what a look at an image gives; again, where another process has compacted it meanwhile."""
+        while True:
+            try:
+                found = look()
+            except StoreError:
+                if self._levels.moved(p):
+                    continue
+                raise
+            if not self._levels.moved(p):
+                return found
 
     def _in_array(self, index: PlaneIndex) -> tuple[int, int, int]:
         """Return the place of a plane along the axes t, c, z of its array."""

@@ -40,7 +40,16 @@ _WORDS: dict[str, _Word] = {
 }
 
 
-_NUMBERS = ("planned", "present", "missing", "owed", "skipped", "impossible", "uncertain")
+_NUMBERS = (
+    "planned",
+    "present",
+    "missing",
+    "owed",
+    "skipped",
+    "impossible",
+    "uncertain",
+    "waiting",
+)
 
 
 @dataclass
@@ -55,6 +64,8 @@ class PlaneCounts:
     impossible: int = 0
     uncertain: int = 0
     """Of the present ones, those that may be another plane's."""
+    waiting: int = 0
+    """Of the owed ones, those whose source planes are not there, or not yet."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Why planes are skipped, impossible or uncertain -> how many."""
 
@@ -207,11 +218,16 @@ def store_status(path: Path | str) -> StoreStatus:
             word, why = told.get(index) or _untold(index, channel, plan, lost, finished=finished)
             counts = fields[index.p]
             setattr(counts, word, getattr(counts, word) + 1)
+            if word == "owed" and channel.virtual is not None:
+                counts.waiting += any(
+                    s.c >= plan.first_c and not there[s.p, s.t, s.c, s.z]
+                    for s in plan.sources_of(index)
+                )
             if word != "owed":
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1
                 gone[index.p, index.t, index.z] = True
         for index, why in doubts.items():
-            if index.c == c and here[index.p, index.t, index.z]:
+            if index.c == c and index.t < plan.n_t and here[index.p, index.t, index.z]:
                 counts = fields[index.p]
                 counts.uncertain += 1
                 counts.reasons[why] = counts.reasons.get(why, 0) + 1

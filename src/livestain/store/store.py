@@ -187,10 +187,23 @@ class Store(PlaneStore):
             for level in range(self._n_levels):
                 resize_array(self._levels.folder(p, level), n_t=n_t, n_c=n_c)
 
-    def _replace_plan(self, plan: StorePlan) -> None:
+    def _name_channels(self, group: dict[str, Any], channels: Sequence[ChannelPlan]) -> None:
+        """Put the names of new channels after those of the plan, in an image's attributes."""
+        known = len(self.plan.channels) - self.plan.first_c
+        omero = group["attributes"]["ome"]["omero"]
+        omero["channels"] = [*omero["channels"][:known], *map(omero_channel, channels)]
+
+    def _replace_plan(
+        self,
+        plan: StorePlan,
+        attributes: dict[str, Any] | None = None,
+        channels: Sequence[ChannelPlan] = (),
+    ) -> None:
         group = read_group(self.path)
         own = group["attributes"]["livestain"]
-        own.update(plan=plan.as_json(), encoding=encoding_attributes(plan))
+        own.update(plan=plan.as_json(), encoding=encoding_attributes(plan), **(attributes or {}))
+        if channels and not plan.positions[0].path:
+            self._name_channels(group, channels)
         write_group(self.path, group)
         self._attributes = own
         self._levels.forget()
@@ -198,13 +211,17 @@ class Store(PlaneStore):
 
     # -- channels that come later ----------------------------------------------------------------
 
-    def add_channels(self, channels: Sequence[ChannelPlan]) -> None:
+    def add_channels(
+        self, channels: Sequence[ChannelPlan], attributes: dict[str, Any] | None = None
+    ) -> None:
         """Make room for further virtual channels; no file of a plane is touched. For one process.
 
         Parameters
         ----------
         channels : sequence of ChannelPlan
             They come after those that are there.
+        attributes : dict, optional
+            As `update_attributes` takes them, written together with the plan: who predicts them.
 
         Raises
         ------
@@ -213,6 +230,7 @@ class Store(PlaneStore):
         StoreError
             If the store is open for reading only, its end is open, or the disk refuses.
         """
+        refuse_reserved(attributes or {}, self.path)
         self._must_write()
         if self.plan.open_end:
             raise StoreError(
@@ -223,19 +241,17 @@ class Store(PlaneStore):
             where=f"the plan of {self.path} with the channels {[ch.name for ch in channels]}",
         )
         with self._lock:
-            # The plan last: until then nobody knows of the room, and a crash leaves a store as it was; what
-            # it leaves of the rest is written anew by whoever adds channels next.
+            # First room, of which nobody knows, then the names that viewers show, position by position, the
+            # plan last; of a run of one position names and plan are one file. What a crash leaves of it is
+            # written anew by whoever adds channels next.
             self._resize_arrays(n_c=len(plan.channels) - plan.first_c)
-            known = len(self.plan.channels) - plan.first_c
             for position in self.plan.positions:
-                image = self.path / position.path
-                group = read_group(image)
-                omero = group["attributes"]["ome"]["omero"]
-                omero["channels"] = omero["channels"][:known] + [
-                    omero_channel(channel) for channel in channels
-                ]
-                write_group(image, group)
-            self._replace_plan(plan)
+                if position.path:
+                    image = self.path / position.path
+                    group = read_group(image)
+                    self._name_channels(group, channels)
+                    write_group(image, group)
+            self._replace_plan(plan, attributes, channels)
         write_series(self.path, self.plan)
 
     # -- by name ---------------------------------------------------------------------------------
