@@ -10,6 +10,9 @@ import pytest
 import tifffile
 import zarr
 
+from livestain.errors import DataError
+from livestain.recordings import open_recording
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -23,6 +26,14 @@ def volume(seed: int = 0, shape=(2, 3, 4, 40, 48), dtype=np.uint16) -> np.ndarra
     if np.dtype(dtype).kind == "f":
         return rng.standard_normal(shape).astype(dtype)
     return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+
+def refused(path: Path) -> str:
+    """Return the one sentence by which a recording is refused."""
+    with pytest.raises(DataError) as caught:
+        open_recording(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def image_attributes(axes: str, *, um=(0.5, 0.1), names=NAMES, version: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 
 import pytest
 import useq
@@ -10,27 +12,50 @@ import useq
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
-from livestain.store import StoreLock, journal_path, open_store, store_status
+from livestain.restain import restain
+from livestain.store import (
+    StoreLock,
+    journal_path,
+    lock_path,
+    open_store,
+    read_journal,
+    store_status,
+)
+
+OTHERS = {"what": "run", "host": "scope-2", "pid": 4711, "since": "2026-01-02T03:04:05+00:00"}
 
 
-@pytest.fixture
-def left(tiny_bundle, tmp_path):
-    """A store of three time points with nothing predicted yet."""
-    core = simulated_core(5, shape=(256, 256))
+@pytest.fixture(scope="module")
+def whole(tiny_bundle, tmp_path_factory):
+    """A folder with the store and journal of a run of three time points."""
+    folder = tmp_path_factory.mktemp("whole")
+    core = simulated_core(5, shape=(64, 72))
     sequence = useq.MDASequence(
         time_plan={"interval": 0, "loops": 3},
         channels=["Brightfield", {"group": "Virtual", "config": "mitochondria"}],
     )
-    out = tmp_path / "run.ome.zarr"
     models = {"mitochondria": str(tiny_bundle)}
-    Session(core, sequence, out, models=models, worker="thread", leave_owed=True).run()
+    Session(core, sequence, folder / "run.ome.zarr", models=models, worker="thread").run()
     core.unloadAllDevices()
-    for file in (out / "0").glob("c.*.1.0.0.0"):
+    return folder
+
+
+@pytest.fixture
+def done(whole, tmp_path):
+    """A copy of the run, with nothing left to be done."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "run.ome.zarr"
+
+
+@pytest.fixture
+def left(done):
+    """A copy of the run with nothing predicted yet."""
+    for file in (done / "0").glob("c.*.1.0.0.0"):
         file.unlink()
     # As a run leaves it that was killed before it predicted anything.
-    lines = journal_path(out).read_text().splitlines(keepends=True)
-    journal_path(out).write_text("".join(x for x in lines if '"stained"' not in x))
-    return out
+    lines = journal_path(done).read_text().splitlines(keepends=True)
+    journal_path(done).write_text("".join(x for x in lines if '"stained"' not in x))
+    return done
 
 
 def everything(folder):
@@ -51,8 +76,7 @@ def test_a_damaged_plane_costs_its_own_prediction_alone(
     torn = bytearray(whole)
     torn[len(torn) // 2] ^= 0xFF
     file.write_bytes(torn)
-    model = "--model", f"mitochondria={tiny_bundle}"
-    ended = livestain("restain", left, *model)
+    ended = livestain("restain", left, "--model", f"mitochondria={tiny_bundle}")
     assert ended.code == 1
     assert all("is damaged" in line and file.name in line for line in told(ended))
     assert told(ended)
@@ -69,31 +93,58 @@ def test_a_damaged_plane_costs_its_own_prediction_alone(
     assert everything(tmp_path) == before
 
     file.write_bytes(whole)  # from a copy
-    assert livestain("restain", left, *model, "--again").code == 0
+    models = {"mitochondria": str(tiny_bundle)}
+    assert restain(left, models=models, worker="thread", again=True).planes_stained == 1
     assert store_status(left).virtual.present == 3
 
 
 def test_a_journal_that_ends_in_mid_line_is_gone_on_with(livestain, left, tiny_bundle):
     data = journal_path(left).read_bytes()
     journal_path(left).write_bytes(data[:-7])
-    model = "--model", f"mitochondria={tiny_bundle}"
     assert livestain("status", left).code == 0
-    assert livestain("restain", left, *model).code == 0
+    restain(left, models={"mitochondria": str(tiny_bundle)}, worker="thread")
     assert store_status(left).virtual.present == 3
     assert journal_path(left).read_bytes().startswith(data[:-7] + b"\n")
 
 
-def test_a_store_that_is_being_written_is_left_alone(livestain, left, tiny_bundle, tmp_path):
-    model = "--model", f"mitochondria={tiny_bundle}"
+# -- in use -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["restain", "resume"])
+def test_a_store_that_is_being_written_is_left_alone(livestain, left, tiny_bundle, tmp_path, verb):
+    """Even if asked to break the lock: the process that holds it is here, and runs."""
     with StoreLock(left, "run"):
         before = everything(tmp_path)
-        for verb in ("restain", "resume"):
-            for more in ([], ["--break-lock"]):
-                ended = livestain(verb, left, *model, *more)
-                assert ended.code == 2
-                (line,) = told(ended)
-                assert f"livestain run, process {os.getpid()}" in line
-                assert "runs on this machine" in line
+        ended = livestain(verb, left, "--model", f"mitochondria={tiny_bundle}", "--break-lock")
+        assert ended.code == 2
+        (line,) = told(ended)
+        assert f"livestain run, process {os.getpid()}" in line
+        assert "runs on this machine" in line
         assert everything(tmp_path) == before
     with open_store(left) as store:
         assert store.is_present(PlaneIndex(0, 0, 0, 0))
+
+
+@pytest.mark.parametrize("verb", ["resume", "restain", "compact"])
+def test_the_option_takes_over_what_another_machine_may_write_to(
+    livestain, done, tiny_bundle, verb
+):
+    """With nothing left to be done, the commands do nothing else."""
+    call = [verb, done]
+    if verb != "compact":
+        call += ["--model", f"mitochondria={tiny_bundle}"]
+    lock_path(done).write_text(json.dumps(OTHERS))
+    was = journal_path(done).read_bytes()
+    refused = livestain(*call)
+    assert refused.code == 2
+    (line,) = told(refused)
+    assert "livestain run, process 4711 on scope-2, since 2026-01-02" in line
+    assert "--break-lock" in line
+    assert journal_path(done).read_bytes() == was
+    assert json.loads(lock_path(done).read_text()) == OTHERS
+
+    assert livestain(*call, "--break-lock").code == 0
+    (broken,) = [x for x in read_journal(journal_path(done)) if x["kind"] == "lock-broken"]
+    assert "process 4711 on scope-2" in broken["held_by"]
+    assert not lock_path(done).exists()
+    assert store_status(done).present == 6

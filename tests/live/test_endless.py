@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -140,7 +141,7 @@ def test_until_it_is_stopped_and_on_from_there(core, tiny_bundle, tmp_path, dura
     session = Session.resume(core, out, models={"mitochondria": str(tiny_bundle)}, worker="thread")
     taken = []
     core.mda.events.frameReady.connect(lambda image, event, meta: taken.append(index_of(event)))
-    stop_after(session, 3 * 30)
+    stop_after(session, 3 * 10)
     assert session.run().interrupted
     assert taken[:4] == [PlaneIndex(0, n_t + n // 3, 0, n % 3) for n in range(4)]
     with open_store(out) as store:
@@ -185,12 +186,20 @@ session.run()
 """
 
 
-@pytest.mark.parametrize("then", ["resumed", "restained"])
-def test_a_killed_one_is_settled_later(core, tiny_bundle, tmp_path, then):
-    out = tmp_path / "run.ome.zarr"
-    here = str(Path(__file__).parent)
+@pytest.fixture(scope="module")
+def killed(tiny_bundle, tmp_path_factory):
+    """A folder with the store and journal of a run that was killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    here, out = str(Path(__file__).parent), folder / "run.ome.zarr"
     code = KILLED.format(tests=here, bundle=str(tiny_bundle), out=str(out))
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 9
+    return folder
+
+
+@pytest.mark.parametrize("then", ["resumed", "restained"])
+def test_a_killed_one_is_settled_later(core, tiny_bundle, killed, tmp_path, then):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    out = tmp_path / "run.ome.zarr"
     models = {"mitochondria": str(tiny_bundle)}
     with open_store(out) as store:
         assert store.plan.open_end

@@ -105,13 +105,14 @@ def is_whole(out):
         assert not store.plan.open_end
 
 
+@pytest.mark.slow
 def test_a_run_stops_when_its_disk_is_full_and_goes_on_after(
     core, tiny_bundle, mount, capfd, monkeypatch
 ):
     monkeypatch.setenv("COLUMNS", "1000")
     disk = mount("size=12m")
     out, models = disk / "run.ome.zarr", {"mitochondria": str(tiny_bundle)}
-    session = Session(core, a_sequence(loops=30), out, models=models, codec="none", worker="thread")
+    session = Session(core, a_sequence(loops=20), out, models=models, codec="none", worker="thread")
     seen = []
     session.plane_acquired.connect(
         lambda plane: seen.append(plane) or (len(seen) == 6 and fill(disk))
@@ -129,7 +130,7 @@ def test_a_run_stops_when_its_disk_is_full_and_goes_on_after(
     assert len([i for i in kept if i.c == 0]) >= 6
     assert livestain(["status", str(out)]) == 0
     status = store_status(out)
-    assert (status.planned, status.present, status.skipped) == (60, len(kept), 0)
+    assert (status.planned, status.present, status.skipped) == (40, len(kept), 0)
     assert not [x for x in read_journal(journal_path(out)) if x["kind"] == "impossible"]
 
     # While it is full, nothing can go on, and nothing is lost by trying.
@@ -149,7 +150,7 @@ def test_a_run_stops_when_its_disk_is_full_and_goes_on_after(
     after = digests(out)
     assert {index: after[index] for index in kept} == kept
     status = store_status(out)
-    assert (status.present, status.missing, status.finished) == (60, 0, True)
+    assert (status.present, status.missing, status.finished) == (40, 0, True)
     is_whole(out)
 
 
@@ -163,7 +164,8 @@ def test_a_run_without_an_end_fills_its_disk(core, tiny_bundle, mount):
         session.run()
     assert not lock_path(out).exists()
     kept = digests(out)
-    assert store_status(out).present == len(kept) > 2 * PLANE / 4e6
+    assert store_status(out).present == len(kept)
+    assert len(kept) * PLANE > 2e6, "about half of the disk, at least"
     mount("size=32m")
     session = Session.resume(core, out, models=models, worker="thread")
     seen = []

@@ -162,20 +162,13 @@ def test_a_renamed_file_is_itself(tmp_path):
 # -- bad input --------------------------------------------------------------------------------------
 
 
-def refused(path):
-    with pytest.raises(DataError) as caught:
-        open_recording(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_a_set_that_lacks_a_file_is_refused(tmp_path):
     for gone in (0, 1):
         folder = tmp_path / str(gone)
         files = mm.write_set(folder, two_positions())
         files[gone].unlink()
-        assert f"{files[gone].name} is not there" in refused(files[1 - gone])
-        assert f"{files[gone].name} is not there" in refused(folder)
+        assert f"{files[gone].name} is not there" in cases.refused(files[1 - gone])
+        assert f"{files[gone].name} is not there" in cases.refused(folder)
 
 
 def test_damaged_files_are_refused(tmp_path):
@@ -183,11 +176,11 @@ def test_damaged_files_are_refused(tmp_path):
     whole = file.read_bytes()
     told = int.from_bytes(whole[36:40], "little")
     file.write_bytes(whole[: len(whole) // 2])
-    assert "cut short" in refused(file)
+    assert "cut short" in cases.refused(file)
     file.write_bytes(whole[: 40 + told] + b"\1" + whole[41 + told :])
-    assert "index map of" in refused(file)
+    assert "index map of" in cases.refused(file)
     file.write_bytes(whole[:50] + b"\0" + whole[51:])
-    assert "damaged" in refused(file)
+    assert "damaged" in cases.refused(file)
     file.write_bytes(whole)
     with tifffile.TiffFile(file) as opened:
         at = int(opened.micromanager_metadata["IndexMap"][3, 4])
@@ -202,6 +195,6 @@ def test_damaged_files_are_refused(tmp_path):
 def test_a_folder_of_several_sets_is_asked_about(tmp_path):
     mm.write_set(tmp_path, {"Default": cases.volume(1, (1, 2, 1, 20, 24))}, name="one")
     mm.write_set(tmp_path, {"Default": cases.volume(2, (1, 2, 1, 20, 24))}, name="two")
-    assert "give one by its name" in refused(tmp_path)
+    assert "give one by its name" in cases.refused(tmp_path)
     recording = open_recording(tmp_path / "two_MMStack_Default.ome.tif")
     assert recording.files == ("two_MMStack_Default.ome.tif",)

@@ -160,49 +160,42 @@ def test_a_data_set_of_several_files(tmp_path):
 # -- bad input --------------------------------------------------------------------------------------
 
 
-def refused(path):
-    with pytest.raises(DataError) as caught:
-        open_recording(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def test_damaged_data_sets_are_refused(tmp_path):
     pixels = cases.volume(1, (2, 2, 1, 20, 24))
     folder = write(tmp_path, of_volume(pixels))
     index = folder / "NDTiff.index"
     whole = index.read_bytes()
     index.write_bytes(whole[:-10])
-    assert "is damaged after 3 planes" in refused(folder)
+    assert "is damaged after 3 planes" in cases.refused(folder)
     index.write_bytes(whole[:20] + b"\xff" + whole[21:])
-    assert "is damaged after 0 planes" in refused(folder)
+    assert "is damaged after 0 planes" in cases.refused(folder)
     index.write_bytes(b"")
-    assert "names no planes" in refused(folder)
+    assert "names no planes" in cases.refused(folder)
     index.write_bytes(whole + bytes(64))  # reserved by a writer that was ended
     assert open_recording(folder).present(0, 1).all()
     entry = json.dumps({"time": 10**9, "channel": "Brightfield", "z": 0}).encode()
     (length,) = struct.unpack("<I", whole[:4])
     index.write_bytes(whole + struct.pack("<I", len(entry)) + entry + whole[4 + length :])
-    assert "such gaps" in refused(folder)
+    assert "such gaps" in cases.refused(folder)
     index.write_bytes(whole)
     (file,) = folder.glob("*.tif")
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
-    assert f"{file.name} is cut short" in refused(folder)
+    assert f"{file.name} is cut short" in cases.refused(folder)
     file.unlink()
-    assert f"{file.name} is not there" in refused(folder)
+    assert f"{file.name} is not there" in cases.refused(folder)
 
 
 def test_what_means_nothing_here_is_refused(tmp_path):
     pixels = cases.volume(1, (2, 1, 1, 20, 24))[:, 0, 0]
     several = write(tmp_path / "a", [({"angle": n}, pixels[n]) for n in range(2)])
-    assert "axis 'angle' with 2 values" in refused(several)
+    assert "axis 'angle' with 2 values" in cases.refused(several)
     mixed = write(tmp_path / "b", [({"time": 0}, pixels[0]), ({"time": 1}, pixels[1][:10])])
-    assert "expected equal ones" in refused(mixed)
+    assert "expected equal ones" in cases.refused(mixed)
     index = mixed / "NDTiff.index"
     data = index.read_bytes()
     (axes,) = struct.unpack_from("<I", data, 0)
     (name,) = struct.unpack_from("<I", data, 4 + axes)
     at = 8 + axes + name + 12
     index.write_bytes(data[:at] + struct.pack("<I", 2) + data[at + 4 :])
-    assert "colour images" in refused(mixed)
+    assert "colour images" in cases.refused(mixed)

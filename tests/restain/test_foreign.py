@@ -177,12 +177,18 @@ def test_the_command(tmp_path, tiny_bundle):
     result = CliRunner().invoke(app, words)
     assert isinstance(result.exception, SequenceError)
     assert "Name it: --source" in str(result.exception)
-    named = [*words, "--source", "0", "--source-kind", "brightfield", "--json"]
+    named = [*words, "--source", "0", "--source-kind", "brightfield", "--channel", "second"]
     result = CliRunner().invoke(app, named)
     assert result.exit_code == 0, result.output
+    out = tmp_path / "cells.stained.ome.zarr"
+    assert "new channel: second (predicted)" in result.stdout
+    assert store_status(out).by_channel["second"].present == 6
+    moved = ["--model", f"second={tiny_bundle}", "--channel", "second", "--device", "cpu"]
+    result = CliRunner().invoke(app, ["restain", str(out), "--verify", "--json", *moved])
+    assert result.exit_code == 0, result.output
     told = json.loads(result.stdout.splitlines()[-1])
-    assert told["store"] == str(tmp_path / "cells.stained.ome.zarr")
-    assert told["planes_stained"] == 6
+    assert told["passed"]
+    assert told["channels"][0]["compared"] == 6
 
 
 def test_what_cannot_be_stained(tmp_path, tiny_bundle):

@@ -1,4 +1,4 @@
-"""What a second reader found: numbers that were wrong, options that were passed over, data taken for other data."""
+"""What a second reader found: wrong numbers, options passed over, data taken for other data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import useq
 import zarr
 
 import recording_cases as cases
-from livestain.errors import BundleError, DataError, StoreError
+from livestain.errors import BundleError, DataError, LivestainError, StoreError
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
-from livestain.restain import restain
+from livestain.restain import restain, verify_staining
 from livestain.stain.asked import ChannelSettings
 from livestain.store import export_tiff, finalise, journal_path, open_store, store_status
 
@@ -131,7 +131,7 @@ def test_options_are_never_passed_over(run, tiny_bundle, tmp_path):
         restain(run, channel="mitochondria", settings=corrected, **HOW)
     with pytest.raises(BundleError, match="--source are for new channels"):
         restain(run, settings=ChannelSettings(source="Brightfield"), **HOW)
-    with pytest.raises(StoreError, match="has the z-step None um; 0.5 um was given"):
+    with pytest.raises(StoreError, match=r"has the z-step None um; 0\.5 um was given"):
         restain(run, z_step_um=0.5, **HOW)
     report = restain(run, model=str(tiny_bundle), settings=corrected, **HOW)
     assert report.added == [f"mitochondria {tiny_bundle.name}"]
@@ -151,3 +151,37 @@ def test_who_predicted_it_is_written_with_the_channel(run, bundle_of, monkeypatc
         assert store.attributes["models"]["second"]["bundle"] == other.name
     assert restain(run, channel="second", **HOW).planes_stained == 4
     shutil.rmtree(run)
+
+
+def test_nothing_is_written_into_other_data(tmp_path, tiny_bundle):
+    data, other = tmp_path / "cells.ome.tif", tmp_path / "other.ome.zarr"
+    cases.write_ome_tiff(data, cases.volume(3, SHAPE), names=NAMES)
+    cases.write_zarr(other, cases.volume(3, SHAPE), names=NAMES)
+    before = sorted(other.rglob("*"))
+    for source, out in [(data, other / "x.ome.zarr"), (other, other / "x.ome.zarr")]:
+        with pytest.raises(StoreError, match="would lie inside"):
+            restain(source, out=out, model=str(tiny_bundle), **HOW)
+    assert sorted(other.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ({"channel": ""}, "cannot be called ''"),
+        ({"channel": "mitochondria (predicted)"}, "Give NAME alone"),
+        ({"z_step_um": -1.0}, "The z-step -1 um cannot be"),
+        ({"pixel_size_um": 0.0}, "The pixel size 0 um cannot be"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence(run, tiny_bundle, words, why):
+    with pytest.raises(LivestainError, match=why):
+        restain(run, model=str(tiny_bundle), **words, **HOW)
+
+
+def test_predictions_of_other_data_are_verified_by_its_name(tmp_path, tiny_bundle):
+    data = tmp_path / "cells.ome.tif"
+    cases.write_ome_tiff(data, cases.volume(3, SHAPE), names=NAMES)
+    with pytest.raises(StoreError, match="is a file, and no store"):
+        verify_staining(data)
+    restain(data, model=str(tiny_bundle), **HOW)
+    assert verify_staining(data, device="cpu").passed

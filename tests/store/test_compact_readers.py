@@ -94,6 +94,6 @@ def test_a_run_that_was_stopped_can_be_resumed_so_it_is_not_compacted_unasked(pa
                 journal.append("missing", index=index, why=STOPPED)
         journal.append("finished", interrupted=True)
     assert store_status(path).raw.owed == 0
-    with pytest.raises(StoreError, match="6 planes of .* were never taken"):
+    with pytest.raises(StoreError, match=r"6 planes of .* were never taken"):
         compact_store(path)
     assert compact_store(path, unfinished=True).planes == 6

@@ -42,20 +42,17 @@ def compact(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from livestain.cli.counting import counted
     from livestain.cli.driving import print_json
     from livestain.store import compact_store
 
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("planes", total=None)
+    with counted("planes") as (_, count):
         done = compact_store(
             store,
             file_mb=file_mb,
             unfinished=unfinished,
             break_lock=break_lock,
-            progress=lambda n, total: bar.update(task, completed=n, total=total),
+            progress=count,
         )
     if as_json:
         print_json(asdict(done))

@@ -31,23 +31,21 @@ def export_tiff(
     ] = False,
 ) -> None:
     """Write the planes of STORE as OME-TIFF, for programs that do not read OME-Zarr; STORE stays as it is."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from livestain.cli.counting import counted
     from livestain.store import export_tiff as write_tiff
 
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("planes", total=None)
+    with counted("planes") as (_, count):
         done = write_tiff(
             store,
             out,
             overwrite=overwrite,
             compress=compress,
-            progress=lambda n, total: bar.update(task, completed=n, total=total),
+            progress=count,
         )
     for file in done.files:
         typer.echo(str(file))
-    if done.missing:
+    if done.holes:
         typer.echo(
-            f"{done.missing} planes are not there and have no page; other programs show them black."
+            f"{done.holes} places have no plane and no page, {done.missing} of them planned; other programs "
+            "show them black."
         )

@@ -114,7 +114,7 @@ def restain(
 
     Planes that are there are never touched. Data of another program are only read: the predictions lie beside
     them. Exit code 0: nothing is owed any more (--verify: all is repeated); 1: the model failed on planes, or
-    they differ; 130: interrupted.
+    they differ; 2: wrong input, nothing touched; 130: interrupted.
     """
     from livestain.cli.codes import EXIT_DONE, EXIT_INTERRUPTED, EXIT_MISSING
     from livestain.cli.driving import print_json
@@ -205,9 +205,7 @@ def _stain(
 ) -> RestainReport:
     from typing import Any
 
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from livestain.cli.counting import counted
     from livestain.cli.interrupts import Interrupts
     from livestain.restain import restain as stain_owed
     from livestain.stain.asked import ChannelSettings
@@ -216,13 +214,12 @@ def _stain(
     asked = ChannelSettings.parse(
         {name: value for name, value in settings.items() if value is not None}, where="the options"
     )
-    with Progress(console=Console(stderr=True)) as bar, Interrupts(stop):
-        task = bar.add_task("stained", total=None)
+    with counted("stained") as (bar, count), Interrupts(stop):
         return stain_owed(
             store,
             settings=asked,
             stop=stop,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=count,
             tell=lambda note: bar.console.print(f"livestain: {note}", markup=False),
             **given,
         )
@@ -238,7 +235,8 @@ def _tell(report: RestainReport) -> None:
     )
     if report.planes_waiting:
         typer.echo(
-            f"{report.planes_waiting} cannot be predicted: the run ended before their source planes came."
+            f"{report.planes_waiting} cannot be predicted: their source planes were never taken, which "
+            "livestain resume may still do."
         )
     for note in report.notes:
         typer.echo(f"  {note}")
@@ -253,14 +251,11 @@ def _verify(
     device: str,
     threads: int | None,
 ) -> VerifyReport:
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from livestain.cli.counting import counted
     from livestain.cli.interrupts import Interrupts
     from livestain.restain import verify_staining
 
-    with Progress(console=Console(stderr=True)) as bar, Interrupts(stop):
-        task = bar.add_task("compared", total=None)
+    with counted("compared") as (_, count), Interrupts(stop):
         return verify_staining(
             store,
             channel=channel,
@@ -269,7 +264,7 @@ def _verify(
             device=device,
             threads=threads,
             stop=stop,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=count,
         )
 
 
@@ -295,8 +290,13 @@ def _show(report: VerifyReport) -> None:
         )
     console = Console()
     console.print(table)
+    if report.interrupted:
+        console.print("Interrupted: this is of the planes that were compared before.")
     for verdict in report.channels:
-        console.print(f"{escape(verdict.channel)}: {escape(verdict.sentence)}.", highlight=False)
+        if verdict.compared or not report.interrupted:
+            console.print(
+                f"{escape(verdict.channel)}: {escape(verdict.sentence)}.", highlight=False
+            )
         if verdict.not_comparable:
             console.print(
                 f"  {verdict.not_comparable} planes have no source any more.", highlight=False

@@ -192,7 +192,8 @@ def check_same(before: Earlier, now: StorePlan, core: CMMCorePlus, path: Path) -
     if before.said_um and said_um and abs(said_um / before.said_um - 1) > 1e-3:
         raise StoreError(
             f"{path.name} cannot go on: the microscope says {said_um:g} um pixels, and said "
-            f"{before.said_um:g} um when it began. Put the objective back."
+            f"{before.said_um:g} um when it began. Put the objective back, or give the run's own "
+            "configuration with --config."
         )
     names = [channel.name for channel in earlier.channels]
     for a, b in zip(earlier.channels, now.channels, strict=False):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from livestain.errors import DataError
 from livestain.images import IMAGE_SUFFIXES, TIFF_SUFFIXES, image_format, read_image
 from livestain.metrics import frame_of_file
 from livestain.recordings.base import Place, Recording, movie_name, read_notes
+from livestain.recordings.indexed import OpenFiles
 from livestain.recordings.tiff import TiffSeries, TiffVolume, read_header
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["FolderRecording", "channel_folder"]
-
-_OPEN_FILES = 16
-"""Stacks that stay open at a time."""
 
 
 class FolderRecording(Recording):
@@ -85,7 +82,7 @@ class FolderRecording(Recording):
         series = self._volumes.get(stem)
         if series is None:
             return [read_image(path, floats=True)] * len(at)
-        volume = self._opened().volume(path)
+        volume = self._opened().file(path)
         # Each file has its own order of axes; their sizes are those of the place.
         axes = series[c]
         return [volume.plane(0, axes.index(t, 0, z)) for t, z in at]
@@ -104,8 +101,8 @@ class FolderRecording(Recording):
         several = self.places[place].n_t * self.places[place].n_z > 1
         return f"{path}, t={t}, z={z}," if several else str(path)
 
-    def _open(self) -> _OpenFiles:
-        return _OpenFiles()
+    def _open(self) -> OpenFiles:
+        return OpenFiles(TiffVolume)
 
     def _check_counterparts(self, together: list[int]) -> None:
         for c in together[1:]:
@@ -154,27 +151,6 @@ class FolderRecording(Recording):
             return 1, 1
         series = next(iter(self._volumes[stem].values()))
         return series.sizes["T"], series.sizes["Z"]
-
-
-class _OpenFiles:
-    """Stacks that were read from last."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, TiffVolume] = OrderedDict()
-
-    def volume(self, path: Path) -> TiffVolume:
-        if path not in self._open:
-            self._open[path] = TiffVolume(path)
-            if len(self._open) > _OPEN_FILES:
-                _, old = self._open.popitem(last=False)
-                old.close()
-        self._open.move_to_end(path)
-        return self._open[path]
-
-    def close(self) -> None:
-        for volume in self._open.values():
-            volume.close()
-        self._open.clear()
 
 
 def channel_folder(movie: Path, channel: str) -> Path | None:

@@ -85,6 +85,12 @@ def asked_of(
             f"it, give its model: --model BUNDLE --channel {channel}."
         )
     wanted = {name: bundle for name, bundle in models.items() if name not in virtual}
+    for name in (*wanted, *([channel] if channel is not None else [])):
+        if not name.strip() or name.endswith("(predicted)"):
+            raise BundleError(
+                f'A channel cannot be called {name!r}: viewers show virtual channels as "NAME (predicted)". '
+                "Give NAME alone."
+            )
     if wanted and virtual:  # a slip of the pen must not make a channel
         name = next(iter(wanted))
         raise BundleError(

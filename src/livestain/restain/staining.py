@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from livestain._version import __version__
-from livestain.errors import BundleError, StoreError
+from livestain.errors import BundleError, SettingsError, StoreError
 from livestain.recordings import is_store
 from livestain.restain.asking import Asked, asked_of
 from livestain.restain.beside import beside, open_foreign, plan_beside, raw_channels, raw_planes
@@ -129,6 +130,9 @@ def restain(
     """
     begun = time.perf_counter()
     path = Path(store).absolute()
+    for what, um in (("pixel size", pixel_size_um), ("z-step", z_step_um)):
+        if um is not None and not (math.isfinite(um) and um > 0):
+            raise SettingsError(f"The {what} {um:g} um cannot be; give micrometres greater than 0.")
     wanted = _Wanted(model, channel, dict(models or {}), settings or ChannelSettings(), again=again)
     with ExitStack() as stack:
         recording: Recording | None = None
@@ -136,6 +140,10 @@ def restain(
             recording = open_foreign(path)
             stack.callback(recording.close)
         target = path if recording is None else Path(out).absolute() if out else beside(path)
+        if recording is not None and recording.path.resolve() in target.resolve().parents:
+            raise StoreError(
+                f"{target} would lie inside {recording.path}, which is only read. Give an --out beside it."
+            )
         if recording is None or target.exists():
             open_store(target).close()  # what is no store needs no lock
         stack.enter_context(StoreLock(target, "restain", break_lock=break_lock))
@@ -281,15 +289,6 @@ def _job_beside(
             "Give one: --model BUNDLE, a name or a folder."
         )
     plan = plan_beside(recording, raw, [new.planned.channel for new in asked.new], path)
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    needed, free = plan.nbytes(), shutil.disk_usage(folder).free
-    if needed > free:
-        raise StoreError(
-            f"The predictions may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. "
-            "Make room, or choose another --out."
-        )
     return _Job(path, plan, asked, is_new=True)
 
 
@@ -310,7 +309,8 @@ def _do(
     before = {} if job.is_new else store_status(path).by_channel
     todo = sum(len(new.planned.needed) for new in job.asked.new)
     for name in set(job.names) & set(before):
-        todo += before[name].missing if again else before[name].owed
+        todo += before[name].missing if again else before[name].owed - before[name].waiting
+    _check_room(job, todo)
     given_up = set() if again or job.is_new else _given_up(path, plan)
     ledger = Ledger()
     known = 0
@@ -372,6 +372,19 @@ def _do(
         models=[{"channel": plan.channels[m["c"]].name, **m} for m in host.models],
         notes=ledger.notes,
     )
+
+
+def _check_room(job: _Job, planes: int) -> None:
+    """Refuse what does not fit on the disk."""
+    folder = job.path
+    while not folder.exists():
+        folder = folder.parent
+    needed, free = planes * job.plan.plane_nbytes(), shutil.disk_usage(folder).free
+    if needed > free:
+        raise StoreError(
+            f"The predictions may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. "
+            "Make room, or choose another --out."
+        )
 
 
 @contextmanager

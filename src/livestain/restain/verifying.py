@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.errors import BundleError, LivestainError, StoreError
+from livestain.recordings import is_store
 from livestain.restain.asking import begun_with
+from livestain.restain.beside import beside
 from livestain.stain.backlog import Task
 from livestain.stain.models import Models
 from livestain.stain.planes import planes_of
@@ -135,7 +137,7 @@ def verify_staining(
     Parameters
     ----------
     store : Path or str
-        RUN.ome.zarr, also while it is being written.
+        RUN.ome.zarr, also while it is being written; or data of another program that was stained.
     channel : str, optional
         A virtual channel; by default all.
     models : mapping, optional
@@ -165,6 +167,8 @@ def verify_staining(
         If the recording that predictions were made from is gone.
     """
     path = Path(store).absolute()
+    if not is_store(path) and (stained := beside(path)).is_dir():
+        path = stained  # of data of another program, its predictions are meant
     if planes is not None and planes < 1:
         raise StoreError(
             f"{planes} planes are to be compared; give 1 or more, or leave it out for all."

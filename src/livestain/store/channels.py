@@ -408,11 +408,15 @@ class Channel:
 
     def _missing_of(self, places: list[PlaneIndex]) -> set[PlaneIndex]:
         # Where the end was open, it may have been settled meanwhile, before some of these planes.
-        if self.level == 0 and len(places) <= _FEW:
+        if len(places) <= _FEW:
             if self._store.plan.open_end:
                 self._store.refresh()
             n_t = self._store.plan.n_t
-            return {at for at in places if at.t >= n_t or not self._store.is_present(at)}
+            return {
+                at
+                for at in places
+                if at.t >= n_t or not self._store.is_present(at, level=self.level)
+            }
         there = self._store.present_grid(self.level)
         n_t = there.shape[1]
         return {at for at in places if at.t >= n_t or not there[at]}

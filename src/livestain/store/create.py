@@ -88,6 +88,11 @@ def check_place(path: Path | str, *, overwrite: bool) -> None:
     """
     path = Path(path).resolve()
     journal = journal_path(path)
+    for folder in path.parents:
+        if any((folder / name).exists() for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs")):
+            raise StoreError(
+                f"{path} would lie inside {folder}, which is a Zarr store itself. Give a place beside it."
+            )
     if path.exists():
         if not overwrite:
             raise StoreError(

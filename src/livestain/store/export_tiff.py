@@ -35,12 +35,15 @@ class Exported:
     planes : int
         Planes in them.
     missing : int
-        Planes of the plan that are not there: they have no page, and other programs show them black.
+        Planes of the plan that are not there.
+    holes : int
+        Places without a plane, planned or not: they have no page, and other programs show them black.
     """
 
     files: tuple[Path, ...]
     planes: int
     missing: int
+    holes: int
 
 
 def export_tiff(
@@ -89,6 +92,7 @@ def export_tiff(
         here = range(opened.plan.first_c, len(opened.plan.channels))
         wanted = sum(len(opened.plan.planned_indices(c)) for c in here)
         written = sum(map(len, planes.values()))
+        room = len(planes) * opened.plan.n_t * len(here) * opened.plan.n_z
         if not written:
             raise StoreError(f"{path} holds no plane yet, so there is nothing to export.")
         files = {p: _file_of(opened, target, p) for p in planes}
@@ -110,7 +114,7 @@ def export_tiff(
                 f"Cannot write {file}: {error.strerror or error}. Expected a folder that can be written to, "
                 "on a disk with space."
             ) from error
-    return Exported(tuple(files.values()), written, max(0, wanted - written))
+    return Exported(tuple(files.values()), written, max(0, wanted - written), room - written)
 
 
 def _present(store: Store) -> dict[int, list[PlaneIndex]]:

@@ -36,6 +36,8 @@ def read_group(path: Path) -> dict[str, Any]:
     """
     expected = "Expected a store that livestain has written, such as RUN.ome.zarr."
     file = path / "zarr.json"
+    if path.is_file():
+        raise StoreError(f"{path} is a file, and no store. {expected}")
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -332,8 +332,12 @@ class StorePlan(Settings):
     def nbytes(self) -> int:
         """Return the bytes of all planned planes and their pyramid levels, uncompressed."""
         planes = sum(int(self.planned(c).sum()) for c in range(self.first_c, len(self.channels)))
+        return planes * self.plane_nbytes()
+
+    def plane_nbytes(self) -> int:
+        """Return the bytes of one plane and its pyramid levels, uncompressed."""
         pixels = sum(height * width for height, width in level_shapes(self.height, self.width))
-        return planes * pixels * np.dtype(np.uint16).itemsize
+        return pixels * np.dtype(np.uint16).itemsize
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as plain JSON types, as it is kept in the store."""

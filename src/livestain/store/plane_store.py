@@ -217,10 +217,13 @@ class PlaneStore:
                 return self.read(index, level=level)
             files = self._levels.files(index.p, level)
             if not files.has(*self._in_array(index)):
-                raise MissingPlaneError(
-                    f"{where} is not there (level {level}). It may still come while the run goes "
-                    "on; `livestain status` says why it is missing."
-                ) from error
+                planned = self.plan.planned(index.c)[index.p, 0 if self.plan.open_end else index.t]
+                why = (
+                    "It may still come while the run goes on; `livestain status` says why it is missing."
+                    if planned[index.z]
+                    else "It was never planned."
+                )
+                raise MissingPlaneError(f"{where} is not there (level {level}). {why}") from error
         try:
             # The file may have come between the reading and the look for it: only now is it judged.
             return self._read(level, index)
@@ -251,11 +254,11 @@ class PlaneStore:
 
     # -- what is there ---------------------------------------------------------------------------
 
-    def is_present(self, index: PlaneIndex) -> bool:
-        """Return whether a plane is there, for every process."""
+    def is_present(self, index: PlaneIndex, *, level: int = 0) -> bool:
+        """Return whether a plane is there, at a level, for every process."""
         self._check(index)
         return self._looked(
-            index.p, lambda: self._levels.files(index.p, 0).has(*self._in_array(index))
+            index.p, lambda: self._levels.files(index.p, level).has(*self._in_array(index))
         )
 
     def present(self, c: int) -> NDArray[np.bool_]:

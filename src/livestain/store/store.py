@@ -65,6 +65,10 @@ class Store(PlaneStore):
     Made by `create_store` and `open_store`. Safe to use from several threads; every process opens its own.
     """
 
+    def __repr__(self) -> str:
+        """Return where it is, and its channels, above all which of them are predicted."""
+        return f"<Store {str(self.path)!r}>\n{self.channels!r}"
+
     # -- attributes ------------------------------------------------------------------------------
 
     def update_attributes(self, attributes: dict[str, Any]) -> None:
