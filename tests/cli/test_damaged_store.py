@@ -29,7 +29,7 @@ OTHERS = {"what": "run", "host": "scope-2", "pid": 4711, "since": "2026-01-02T03
 def whole(tiny_bundle, tmp_path_factory):
     """A folder with the store and journal of a run of three time points."""
     folder = tmp_path_factory.mktemp("whole")
-    core = simulated_core(5, shape=(64, 72))
+    core = simulated_core(5, shape=(256, 256))
     sequence = useq.MDASequence(
         time_plan={"interval": 0, "loops": 3},
         channels=["Brightfield", {"group": "Virtual", "config": "mitochondria"}],

@@ -74,7 +74,7 @@ def test_each_channel_has_its_policy_and_neither_starves(core, bundle_of, tmp_pa
 
 def test_what_is_owed_is_done_in_the_pauses(core, bundle_of, tmp_path):
     out = tmp_path / "run.ome.zarr"
-    sequence = a_sequence({"mitochondria": "backfill"}, t=2, z=4, interval=1.5)
+    sequence = a_sequence({"mitochondria": "backfill"}, t=2, z=4, interval=3.0)
     models = {"mitochondria": str(bundle_of(**SLOWER))}
     report = Session(core, sequence, out, models=models, **HOW).run()
     assert (report.planes_stained, report.planes_missing) == (8, 0)
