@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 VICTIMS = ("acquisition", "worker", "both", "worker", "acquisition")
-TIMES = 30
+TIMES = 16
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def kill(monkeypatch):
     import kill
 
     monkeypatch.setattr(kill, "TIMES", TIMES)
-    monkeypatch.setattr(kill, "SHAPE", (272, 264))
+    monkeypatch.setattr(kill, "SHAPE", (144, 136))
     return kill
 
 
