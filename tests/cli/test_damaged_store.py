@@ -76,8 +76,10 @@ def test_a_damaged_plane_costs_its_own_prediction_alone(
     torn = bytearray(whole)
     torn[len(torn) // 2] ^= 0xFF
     file.write_bytes(torn)
-    ended = livestain("restain", left, "--model", f"mitochondria={tiny_bundle}")
+    ended = livestain("restain", left, "--model", f"mitochondria={tiny_bundle}", "--json")
     assert ended.code == 1
+    report = json.loads(ended.out.splitlines()[-1])
+    assert (report["store"], report["planes_stained"], report["planes_failed"]) == (str(left), 2, 1)
     assert all("is damaged" in line and file.name in line for line in told(ended))
     assert told(ended)
     status = store_status(left)
