@@ -400,3 +400,14 @@ def test_room_that_was_made_since_a_store_was_opened_counts(path):
     assert (status.raw.planned, status.raw.present) == (5, 5)
     assert (status.virtual.planned, status.virtual.owed) == (5, 5)
     store.close()
+
+
+def test_what_a_killed_write_left_does_not_spoil_the_plane_that_comes(path):
+    """The storage library goes on with such a file; one that is longer than the plane would leave its end."""
+    with create_store(path, make_plan()) as store:
+        left = chunk_file(path / "0", 1, 0, 1).with_name("c.1.0.1.0.0.__lock")
+        left.write_bytes(bytes(range(256)) * 100)
+        store.remove_stale_writes()
+        assert not left.exists()
+        store.write(at(1, 0, 1), plane_of(at(1, 0, 1))).result()
+        np.testing.assert_array_equal(store.read(at(1, 0, 1)), plane_of(at(1, 0, 1)))

@@ -228,6 +228,7 @@ def open_run(
             check_unchanged(resume, out)
             store = open_store(out, mode="r+")
             stack.callback(store.close)
+            store.remove_stale_writes()
             if plan.store.open_end:
                 store.reopen(plan.store)
         else:

@@ -399,6 +399,7 @@ def _opened(job: _Job) -> Iterator[Store]:
             yield store
         return
     with open_store(job.path, mode="r+") as store:
+        store.remove_stale_writes()
         if job.asked.new:
             store.add_channels(
                 [new.planned.channel for new in job.asked.new],

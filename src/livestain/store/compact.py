@@ -124,6 +124,7 @@ def compact_store(
         if not unfinished:
             _refuse_unfinished(path)
         with open_store(path, mode="r+") as opened:
+            opened.remove_stale_writes()
             for c in range(opened.plan.first_c, len(opened.plan.channels)):
                 for index in opened.levels_missing(c):
                     opened.write_levels(index, opened.read(index))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -181,6 +182,20 @@ class PlaneStore:
         writes = [self._start(level, index, plane) for level, plane in enumerate(planes, start=1)]
         for write in writes:
             write.result()
+
+    def remove_stale_writes(self) -> None:
+        """Remove what killed processes left of planes they were writing; only for who holds the store's lock.
+
+        The storage library writes a plane into NAME.__lock and then gives it its name. It goes on with such a
+        file that is there, and where that is longer than the plane, its end stays: a plane that nobody can
+        read.
+        """
+        self._must_write()
+        for p in range(self.plan.n_p):
+            for level in range(self._n_levels):
+                for file in self._levels.folder(p, level).glob("*.__lock"):
+                    with suppress(OSError):
+                        file.unlink()
 
     # -- reading ---------------------------------------------------------------------------------
 
