@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from livestain.errors import MicroscopeError, SequenceError, StoreError
 from livestain.live.replay import ReplaySource
+from livestain.store.space import disk_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,21 +26,12 @@ __all__ = [
     "check_recording",
     "check_recording_stays",
     "check_room",
-    "disk_of",
     "pixel_size_of",
 ]
 
 
 _FEW = 3
 """Time points that a run must at least have room for, where nobody knows how many there will be."""
-
-
-def disk_of(out: Path) -> tuple[Path, int]:
-    """Return the folder that `out` will lie in, as far as it is there, and the bytes free on its disk."""
-    folder = out.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    return folder, shutil.disk_usage(folder).free
 
 
 def check_room(out: Path, plan: StorePlan) -> None:

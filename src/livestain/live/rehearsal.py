@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from livestain.light import Light
-from livestain.live.checks import disk_of
 from livestain.live.events import is_image
 from livestain.stain.team import make_host
+from livestain.store.space import disk_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

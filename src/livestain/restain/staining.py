@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -37,6 +36,7 @@ from livestain.store import (
     settle,
     store_status,
 )
+from livestain.store.space import disk_of
 
 if TYPE_CHECKING:
     import threading
@@ -133,7 +133,7 @@ def restain(
     for what, um in (("pixel size", pixel_size_um), ("z-step", z_step_um)):
         if um is not None and not (math.isfinite(um) and um > 0):
             raise SettingsError(f"The {what} {um:g} um cannot be; give micrometres greater than 0.")
-    wanted = _Wanted(model, channel, dict(models or {}), settings or ChannelSettings(), again=again)
+    wanted = _Wanted(model, channel, dict(models or {}), settings or ChannelSettings())
     with ExitStack() as stack:
         recording: Recording | None = None
         if not is_store(path) or out is not None:
@@ -174,7 +174,6 @@ class _Wanted:
     channel: str | None
     models: dict[str, str]
     settings: ChannelSettings
-    again: bool
 
     def of(
         self, plan: StorePlan | None, raw: RawPlanes, facts: Mapping[str, Any] | None = None
@@ -376,10 +375,8 @@ def _do(
 
 def _check_room(job: _Job, planes: int) -> None:
     """Refuse what does not fit on the disk."""
-    folder = job.path
-    while not folder.exists():
-        folder = folder.parent
-    needed, free = planes * job.plan.plane_nbytes(), shutil.disk_usage(folder).free
+    folder, free = disk_of(job.path)
+    needed = planes * job.plan.plane_nbytes()
     if needed > free:
         raise StoreError(
             f"The predictions may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. "

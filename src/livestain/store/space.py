@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from livestain.errors import FullDiskError
 
-__all__ = ["no_space"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["disk_of", "no_space"]
 
 # ERROR_HANDLE_DISK_FULL and ERROR_DISK_FULL; elsewhere also a user's quota.
 _CODES = {39, 112} if sys.platform == "win32" else {errno.ENOSPC, errno.EDQUOT}
@@ -26,3 +31,11 @@ def no_space(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def disk_of(out: Path) -> tuple[Path, int]:
+    """Return the folder that `out` will lie in, as far as it is there, and the bytes free on its disk."""
+    folder = out.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    return folder, shutil.disk_usage(folder).free
