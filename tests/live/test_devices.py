@@ -15,6 +15,7 @@ from pymmcore_plus.mda import MDAEngine
 from livestain.errors import MicroscopeError
 from livestain.live.microscope import simulated_core
 from livestain.planes import PlaneIndex
+from livestain.simulate.light_dose import unbleached_from
 
 
 def run(core, sequence, *, triggered):
@@ -66,14 +67,18 @@ def core():
 def again(core, event, meta):
     """Compute a frame from the sequence's plan and the camera's frame number alone."""
     camera = meta["camera_metadata"]
-    show = core.dish.brightfield if event.index["c"] == 0 else core.dish.fluorescence
     x, y = float(camera["Dish-x_um"]), float(camera["Dish-y_um"])
+    show, more = core.dish.brightfield, {}
+    if event.index["c"]:
+        show = core.dish.fluorescence
+        more = {"unbleached": unbleached_from(camera["Dish-unbleached"], core.dish.shape)}
     return show(
         30.0 * event.index["t"],
         event.z_pos,
         (x, y),
         exposure_ms=event.exposure,
         frame=int(camera["Frame"]),
+        **more,
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from livestain.cli.devices import DeviceOption
-from livestain.cli.options import JsonOption
+from livestain.cli.options import FaultOption, JsonOption
 from livestain.cli.window import ViewOption, check_view
 from livestain.errors import LivestainError, StoreError
 
@@ -38,6 +38,7 @@ def demo(
     ] = Path(),
     device: DeviceOption = "auto",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another dish of cells.")] = DEMO_SEED,
+    fault: FaultOption = None,
     view: ViewOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +47,9 @@ def demo(
     Micro-Manager's demo hardware runs a time-lapse of brightfield stacks with a real fluorescence frame
     now and then. The mitochondria channel is predicted from brightfield while the run goes on.
     """
+    from livestain.cli.run import parse_faults
+
+    faults = parse_faults(fault or [], simulated=True)
     check_view(view)
     from livestain.cli.driving import drive_and_tell
     from livestain.live.microscope import simulated_core
@@ -60,7 +64,7 @@ def demo(
             f"{store_path} exists already and is not a demo's. Give another folder with --out."
         )
     session = Session(
-        simulated_core(seed),
+        simulated_core(seed, faults=faults),
         demo_sequence(),
         store_path,
         models={"mitochondria": _BUNDLE},

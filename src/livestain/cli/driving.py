@@ -251,6 +251,9 @@ def drive_and_tell(
         scores, code = {}, EXIT_INTERRUPTED
     with Interrupts() as interrupts:
         result = summary(report, scores)
+        light = light_of(session, report)
+        if light:
+            result["light"] = light
         if draw is not None:
             result["picture"] = str(draw())
         page = write_page(session, result)
@@ -284,6 +287,18 @@ def summary(report: RunReport, scores: dict[str, ChannelScore]) -> dict[str, Any
             for name, s in scores.items()
         }
     return result
+
+
+def light_of(session: Session, report: RunReport) -> dict[str, Any]:
+    """Return what the cells got of light, and what predicting spared them; empty where nobody knows.
+
+    Only the simulated microscope knows how bright its light is.
+    """
+    told = getattr(session.core, "light_report", None)
+    if told is None:
+        return {}
+    found: dict[str, Any] = told(report.planes_stained, session.plan.store.n_p).to_dict()
+    return found
 
 
 def _gain(score: ChannelScore) -> dict[str, Any]:
@@ -338,6 +353,8 @@ def print_table(result: dict[str, Any]) -> None:
             f"p50 {latency['p50']:.0f} ms, p95 {latency['p95']:.0f} ms"
             f" ({result['planes_filled_in_later']} filled in later, not counted)",
         )
+    if "light" in result:
+        add_light(table, result["light"])
     for model in result["models"]:
         table.add_row(
             f"model of {model['channel']}",
@@ -356,6 +373,29 @@ def print_table(result: dict[str, Any]) -> None:
     for note in result["notes"]:
         table.add_row("note", escape(note))
     Console().print(table)
+
+
+def add_light(table: Table, light: dict[str, Any]) -> None:
+    """Add what the simulated cells got of light to a table."""
+    photons = ", ".join(
+        f"{n:.2g} {'transmitted' if name == 'transmitted' else f'for {name}'}"
+        for name, n in light["photons_per_um2"].items()
+    )
+    table.add_row("photons on the cells, per um2", photons or "none")
+    if light["spared_planes"]:
+        table.add_row(
+            "photons spared by predicting, per um2",
+            f"{light['spared_photons_per_um2']:.2g} ({light['spared_j_cm2']:.2g} J/cm2, which would have "
+            f"bleached {100 * light['spared_bleached']:.2g} % of the label)",
+        )
+    bleached = ", ".join(
+        f"{100 * share:.2g} % of {name}" for name, share in light["bleached"].items()
+    )
+    table.add_row(
+        "bleached",
+        f"{bleached or 'nothing'}; {light['most_j_cm2']:.2g} J/cm2 of excitation light, "
+        f"{100 * light['toxic_share']:.2g} % of a dose that kills",
+    )
 
 
 def print_json(result: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 __all__ = [
     "BreakLockOption",
     "ConfigOption",
+    "FaultOption",
     "JsonOption",
     "LeaveOwedOption",
     "MovedModelOption",
@@ -28,6 +29,17 @@ ReplayOption = Annotated[
         "--replay",
         metavar="FOLDER_OR_STORE",
         help="Show recorded planes as the camera's: images in name order, or a store.",
+    ),
+]
+
+FaultOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fault",
+        metavar="NAME=VALUE",
+        help="Something that goes wrong at the simulated microscope, for example dropped_frames=0.05, "
+        "failed_snaps=3,7, flicker=0.1, lamp_drop=30:0.4 or wrong_objective=20x. Repeatable; --fault help "
+        "names them all.",
     ),
 ]
 

@@ -10,6 +10,7 @@ import typer
 from livestain.cli.devices import DeviceOption
 from livestain.cli.options import (
     ConfigOption,
+    FaultOption,
     JsonOption,
     LeaveOwedOption,
     ReplayOption,
@@ -20,6 +21,8 @@ from livestain.errors import MicroscopeError, SettingsError
 
 if TYPE_CHECKING:
     from pymmcore_plus import CMMCorePlus
+
+    from livestain.simulate.faults import Faults
 
 __all__ = ["register"]
 
@@ -48,6 +51,7 @@ def run(
         typer.Option("--pixel-size", metavar="UM", min=0.0, help="Pixel size in micrometres."),
     ] = None,
     replay: ReplayOption = None,
+    fault: FaultOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     overwrite: Annotated[
@@ -76,6 +80,7 @@ def run(
     """
     models = parse_models(model or [])
     refuse_two_microscopes(config, replay)
+    faults = parse_faults(fault or [], simulated=config is None and replay is None)
     check_view(view)
     from livestain.cli.driving import drive_and_tell, print_json
     from livestain.live.session import Session
@@ -84,7 +89,7 @@ def run(
     wanted = load_sequence(sequence)
     # Where the planes are replayed, only the option or the sequence can know the pixel size.
     known = settings_of(wanted).pixel_size_um if pixel_size is None else pixel_size
-    core = open_microscope(config, replay, known)
+    core = open_microscope(config, replay, known, faults)
     session = Session(
         core,
         wanted,
@@ -145,22 +150,49 @@ def parse_models(options: list[str]) -> dict[str, str]:
     return models
 
 
+def parse_faults(options: list[str], *, simulated: bool) -> Faults | None:
+    """Return the faults of NAME=VALUE options, None without any; "help" lists them and ends.
+
+    Raises
+    ------
+    SettingsError
+        If one cannot be used, or the microscope is not simulated.
+    """
+    if not options:
+        return None
+    from livestain.simulate.faults import Faults
+
+    if "help" in options:
+        for name, words in Faults.described().items():
+            typer.echo(f"{name}: {words}")
+        raise typer.Exit(0)
+    if not simulated:
+        raise SettingsError(
+            "--fault is for the simulated microscope; leave it out with --config or --replay, which "
+            "bring a microscope or a recording of your own."
+        )
+    return Faults.of_text(options, where="--fault")
+
+
 def open_microscope(
-    config: Path | None, replay: Path | None, pixel_size_um: float | None
+    config: Path | None,
+    replay: Path | None,
+    pixel_size_um: float | None,
+    faults: Faults | None = None,
 ) -> CMMCorePlus:
     """Return the microscope that the options name.
 
     Raises
     ------
     MicroscopeError
-        If the configuration is missing or cannot be loaded.
+        If the configuration is missing or cannot be loaded, or a fault does not fit the microscope.
     """
     from livestain.live.microscope import replay_core, simulated_core
 
     if replay is not None:
         return replay_core(replay, pixel_size_um=pixel_size_um)
     if config is None:
-        return simulated_core()
+        return simulated_core(faults=faults)
     if not config.is_file():
         raise MicroscopeError(
             f"There is no configuration {config}. Give a Micro-Manager .cfg file, or leave --config "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pymmcore_plus.experimental.unicore import CameraDevice, UniMMCore
@@ -39,6 +39,10 @@ class Scene:
         Frames this camera has shown before.
     index : mapping of str to int
         The event's index, where the engine told it (see `ShowingCamera.expect`), else empty.
+    lit : bool
+        Whether the shutter let light through, opened by hand or by auto-shutter.
+    objective : str
+        Label of the objective in the light path.
     """
 
     channel: str
@@ -48,13 +52,17 @@ class Scene:
     exposure_ms: float
     number: int
     index: Mapping[str, int] = field(default_factory=dict)
+    lit: bool = True
+    objective: str = ""
 
 
 class StageCore(UniMMCore):
-    """A core that remembers which focus positions a triggered burst runs through.
+    """A core that remembers which focus positions a triggered burst runs through, and opens its shutter.
 
     A stage that is being triggered does not tell its position (Micro-Manager's demo stage does not
-    even move); a simulated camera has to know it all the same.
+    even move); a simulated camera has to know it all the same. And UniMMCore (0.18) only announces what
+    auto-shutter does for a camera in Python; here the shutter is opened and closed as Micro-Manager's own
+    core does it: around a snap, from the start of a burst to its last exposure, and while a live view runs.
     """
 
     camera: ShowingCamera
@@ -63,6 +71,7 @@ class StageCore(UniMMCore):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._loaded: dict[str, tuple[float, ...]] = {}
         self._triggered: dict[str, tuple[float, ...]] = {}
+        self._close_shutter: Callable[[], None] = _nothing
         super().__init__(*args, **kwargs)
         leave_quietly(self)
 
@@ -84,16 +93,62 @@ class StageCore(UniMMCore):
         super().stopStageSequence(stageLabel)
         self._triggered.pop(stageLabel, None)
 
+    def setProperty(self, label: str, propName: str, propValue: bool | float | int | str) -> None:  # noqa: D102, N802, N803
+        # Micro-Manager's properties are words; UniMMCore would not find 2 among the allowed "1" and "2".
+        value = str(propValue) if self.isPyDevice(label) else propValue
+        super().setProperty(label, propName, value)
+
+    def getImageBitDepth(self) -> int:  # noqa: D102, N802
+        bits = getattr(self._py_camera(), "bit_depth", None)
+        return int(bits) if bits is not None else super().getImageBitDepth()
+
+    def _do_stop_sequence_acquisition(self, cameraLabel: str) -> None:  # noqa: N803
+        super()._do_stop_sequence_acquisition(cameraLabel)
+        self._close_shutter()
+
+    def open_auto_shutter(self) -> Callable[[], None]:
+        """Open the shutter if auto-shutter is on; return what closes it again, once."""
+        shutter = str(self.getShutterDevice())
+        if not shutter or not self.getAutoShutter():
+            return _nothing
+        self._do_shutter_open(shutter, True)
+        self.waitForDevice(shutter)
+        opened = [shutter]
+
+        def close() -> None:
+            # Called by the camera's thread after the last exposure, and by whoever stops it.
+            while opened:
+                try:
+                    self._do_shutter_open(opened.pop(), False)
+                except (IndexError, RuntimeError):  # closed meanwhile, or the device is unloaded
+                    return
+
+        self._close_shutter = close
+        return close
+
+    def lit(self) -> bool:
+        """Return whether light reaches the dish: the shutter is open, or there is none."""
+        shutter = str(self.getShutterDevice())
+        return not shutter or bool(self.getShutterOpen(shutter))
+
+    def objective(self) -> str:
+        """Return the label of the objective in the light path."""
+        return str(self.getStateLabel("Objective"))
+
     def triggered_focus(self) -> tuple[float, ...]:
         """Return the focus positions of the burst under way, one a frame; empty outside one."""
         return self._triggered.get(str(self.getFocusDevice()), ())
 
 
+def _nothing() -> None:
+    pass
+
+
 class ShowingCamera(CameraDevice):
     """A Micro-Manager camera whose frames come from `show`.
 
-    It follows the core's channel group, XY stage, focus and exposure, serves snaps and triggered
-    bursts alike, and takes no longer than `show` does: exposures are recorded, not waited for.
+    It follows the core's channel group, XY stage, focus, shutter, objective and exposure, serves snaps and
+    triggered bursts alike, and takes no longer than `show` does: exposures are recorded, not waited for.
 
     Each frame's metadata holds the exposure, `livestain-FrameNr` (its place in the burst, lost frames
     counted), `Frame` (frames shown before), and what `show` adds. In a burst it reaches the engine's frame
@@ -110,6 +165,9 @@ class ShowingCamera(CameraDevice):
 
     def __init__(self, core: weakref.ref[StageCore], shape: tuple[int, int]) -> None:
         super().__init__()
+        # The core holds this while it asks for a snap. A preset may hold properties of this camera, which are
+        # asked for meanwhile, by the same thread.
+        self._lock = threading.RLock()  # type: ignore[assignment]
         self._core_ref = core
         self._full = shape
         self._roi: tuple[int, int, int, int] | None = None
@@ -133,6 +191,13 @@ class ShowingCamera(CameraDevice):
         In a burst its number is left out; a snap fails.
         """
         return False
+
+    def fails(self, scene: Scene) -> bool:
+        """Return whether the camera fails to take a scene that is snapped."""
+        return False
+
+    def wait_for_readout(self) -> None:
+        """Take as long as the camera takes beyond what `show` does."""
 
     def expect(self, events: Sequence[MDAEvent]) -> None:
         """Say which events the next exposures are of, in order; called by the engine.
@@ -196,7 +261,13 @@ class ShowingCamera(CameraDevice):
         if core is None:
             raise MicroscopeError("The camera's core is gone; make a new one.")
         focus = core.triggered_focus() if n is not None else ()
-        return self._frames(n, get_buffer, self._scene(core), events, focus)
+        close = core.open_auto_shutter()
+        try:
+            scene = self._scene(core)
+        except BaseException:
+            close()
+            raise
+        return self._frames(n, get_buffer, scene, events, focus, close)
 
     def _scene(self, core: StageCore) -> Scene:
         x, y = core.getXYPosition()
@@ -207,6 +278,8 @@ class ShowingCamera(CameraDevice):
             z_um=core.getPosition(),
             exposure_ms=self._exposure,
             number=0,
+            lit=core.lit(),
+            objective=core.objective(),
         )
 
     def _frames(
@@ -216,48 +289,55 @@ class ShowingCamera(CameraDevice):
         first: Scene,
         events: tuple[MDAEvent, ...],
         focus: tuple[float, ...],
+        close_shutter: Callable[[], None],
     ) -> Iterator[Mapping[str, Any]]:
         k = 0
-        while n is None or k < n:
-            here = first
-            if n is None and k and (core := self._core_ref()) is not None:
-                here = self._scene(core)  # a live view follows the stage
-            scene = Scene(
-                channel=here.channel,
-                x_um=here.x_um,
-                y_um=here.y_um,
-                z_um=focus[k] if k < len(focus) else here.z_um,
-                exposure_ms=here.exposure_ms,
-                number=self._shown,
-                index=dict(events[k].index) if k < len(events) else {},
-            )
-            if self.drops(scene):
+        try:
+            while n is None or k < n:
+                here = first
+                if n is None and k and (core := self._core_ref()) is not None:
+                    here = self._scene(core)  # a live view follows the stage
+                scene = replace(
+                    here,
+                    z_um=focus[k] if k < len(focus) else here.z_um,
+                    number=self._shown,
+                    index=dict(events[k].index) if k < len(events) else {},
+                )
+                if n == 1 and self.fails(scene):
+                    self._shown += 1
+                    raise MicroscopeError("The camera failed to take the frame.")
+                self.wait_for_readout()
+                if self.drops(scene):
+                    self._shown += 1
+                    k += 1
+                    if n == 1:
+                        raise MicroscopeError("The camera lost the frame.")
+                    continue
+                try:
+                    image, about = self.show(scene)
+                except Exception as error:
+                    if n == 1:
+                        raise
+                    # A burst runs on the core's own thread, where an exception would only be printed:
+                    # the burst ends short, and the engine raises this.
+                    self.error = error
+                    return
+                image = self.crop(image)
+                buffer = get_buffer(image.shape, image.dtype)
+                buffer[...] = image
                 self._shown += 1
+                self.last_metadata = {
+                    "Camera": self.get_label(),
+                    "ImageNumber": str(k),  # of a snap; in a burst the core writes its own
+                    "livestain-FrameNr": str(k),
+                    "ElapsedTime-ms": f"{(time.perf_counter() - self._started) * 1000:.2f}",
+                    "Exposure-ms": repr(scene.exposure_ms),
+                    "Frame": str(scene.number),
+                    **{key: str(value) for key, value in about.items()},
+                }
+                if k + 1 == n:  # the core never asks for what comes after the last
+                    close_shutter()
+                yield self.last_metadata
                 k += 1
-                if n == 1:
-                    raise MicroscopeError("The camera lost the frame.")
-                continue
-            try:
-                image, about = self.show(scene)
-            except Exception as error:
-                if n == 1:
-                    raise
-                # A burst runs on the core's own thread, where an exception would only be printed:
-                # the burst ends short, and the engine raises this.
-                self.error = error
-                return
-            image = self.crop(image)
-            buffer = get_buffer(image.shape, image.dtype)
-            buffer[...] = image
-            self._shown += 1
-            self.last_metadata = {
-                "Camera": self.get_label(),
-                "ImageNumber": str(k),  # of a snap; in a burst the core writes its own
-                "livestain-FrameNr": str(k),
-                "ElapsedTime-ms": f"{(time.perf_counter() - self._started) * 1000:.2f}",
-                "Exposure-ms": repr(scene.exposure_ms),
-                "Frame": str(scene.number),
-                **{key: str(value) for key, value in about.items()},
-            }
-            yield self.last_metadata
-            k += 1
+        finally:
+            close_shutter()

@@ -96,6 +96,8 @@ class Recording(ABC):
         Names of the files of a set, each of which describes it; empty where it is one file or folder.
     ordered : bool
         Whether it is known which planes are neighbours in z and time.
+    simulated : bool
+        Whether it says that its cells are simulated.
     """
 
     path: Path
@@ -108,6 +110,7 @@ class Recording(ABC):
     kind: str = "recording"
     files: tuple[str, ...] = ()
     ordered: bool = True
+    simulated: bool = False
     kind_of_channel: str = "channel"
 
     _handles: Any = None

@@ -42,6 +42,7 @@ class StoreRecording(Recording):
         with open_store(path) as store:
             self._present = store.present_grid()
             plan = store.plan  # as it is after the look, of a run that goes on
+            self.simulated = store.attributes.get("simulated") is True
         # Raw channels come first in a store, so that their numbers are the store's.
         self.channels = tuple(channel.name for channel in plan.channels if channel.kind == "raw")
         several = plan.n_p > 1

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from livestain.simulate.optics import Optics, fluorescence_transfer, weak_object_transfer
-from livestain.simulate.sensor import Sensor
-from livestain.simulate.volume import MOVING_SLICES, SLICES, Cache, Volume
+from livestain.simulate.grid import RadialGrid
+from livestain.simulate.mitochondria import NetworkNumbers
+from livestain.simulate.optics import Optics
+from livestain.simulate.profiles import DEFAULT_PROFILE, Profile, find_profile
+from livestain.simulate.volume import Cache, PointTransfer, Seen, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Dish"]
+    from livestain.simulate.sensor import Sensor
 
-_ABSORPTION = 0.06
-"""Amplitude absorption per radian of phase: light that organelles scatter out of the aperture."""
+    Light: TypeAlias = float | NDArray[np.float32]
+    """One number, or one a pixel (y, x)."""
 
-_AUTOFLUORESCENCE = 0.03
-"""Photo-electrons per pixel and millisecond of a micrometre of cell, whatever its label."""
+__all__ = ["Dish", "Label"]
 
-_GLOW = 0.02
-"""Photo-electrons per pixel and millisecond of medium, glass and stray light."""
+Label: TypeAlias = Literal["mitochondria", "dna"]
+"""What fluoresces."""
 
 
 class Dish:
@@ -33,19 +35,23 @@ class Dish:
     0.8 um, with fission and fusion), and look-alikes: lipid droplets, vesicles, granules, stress
     fibres, floating debris. The optics are in `livestain.simulate.optics`.
 
-    Transfer functions, what does not move, and the last few volumes are cached: the planes of one
-    stack share a volume. Safe to use from several threads.
+    Fast by what is kept: what does not move is an image once per focus and position; the transfer functions
+    of all heights are compressed into a few curves once per focus (see `PointTransfer`); the planes of one
+    stack share their bodies. So a new time point costs a few Fourier transforms, a repeated one the noise.
+    Safe to use from several threads.
 
     Parameters
     ----------
     seed : int
         Which dish, 0 or greater.
+    profile : str or Profile
+        Cells and microscope; see `find_profile`.
     shape : (int, int)
         Size (y, x) of the camera frame in pixels.
-    pixel_size_um : float
-        Side of a pixel in the sample, in micrometres.
+    pixel_size_um : float, optional
+        Side of a pixel in the sample, in micrometres; None takes the profile's.
     optics, sensor
-        The microscope and its camera.
+        The microscope and its camera in place of the profile's.
 
     Examples
     --------
@@ -56,37 +62,38 @@ class Dish:
     ((128, 128), dtype('uint16'))
     """
 
-    brightfield_electrons_per_ms = 500.0
-    """Photo-electrons per pixel and millisecond where nothing is in the light's way."""
-
-    fluorescence_electrons_per_ms = 6.0
-    """Photo-electrons per pixel and millisecond of a micrometre of labelled matrix."""
-
     def __init__(
         self,
         seed: int = 0,
+        profile: str | Profile = DEFAULT_PROFILE,
         *,
         shape: tuple[int, int] = (256, 256),
-        pixel_size_um: float = 0.1,
+        pixel_size_um: float | None = None,
         optics: Optics | None = None,
         sensor: Sensor | None = None,
     ) -> None:
+        if not isinstance(profile, Profile):
+            profile = find_profile(profile)
         if seed < 0:
             raise ValueError(f"A dish's seed is 0 or greater; given {seed}.")
         if min(shape) < 16:
             raise ValueError(f"A frame has at least 16 x 16 pixels; given {shape}.")
-        if not pixel_size_um > 0:
+        if pixel_size_um is not None and not pixel_size_um > 0:
             raise ValueError(f"A pixel size is positive, in micrometres; given {pixel_size_um}.")
         self.seed = seed
+        self.profile = profile
         self.shape = (int(shape[0]), int(shape[1]))
-        self.pixel_size_um = float(pixel_size_um)
-        self.optics = optics if optics is not None else Optics()
-        self.sensor = sensor if sensor is not None else Sensor()
-        self._volume = Volume(seed, self.shape, self.pixel_size_um)
+        self.pixel_size_um = float(
+            profile.pixel_size_um if pixel_size_um is None else pixel_size_um
+        )
+        self.optics = optics if optics is not None else profile.optics
+        self.sensor = sensor if sensor is not None else profile.sensor
+        self._volume = Volume(seed, profile.cells, self.shape, self.pixel_size_um)
         self._lamp = self._illumination()
         self._lock = threading.RLock()
-        self._transfers: Cache[NDArray[np.float32]] = Cache(24)
+        self._transfers: Cache[PointTransfer] = Cache(24)
         self._stills: Cache[NDArray[np.complex64]] = Cache(12)
+        self._images: Cache[NDArray[np.float32]] = Cache(8)
 
     # ---------------------------------------------------------------- frames
 
@@ -98,7 +105,9 @@ class Dish:
         *,
         exposure_ms: float = 10.0,
         frame: int = 0,
-    ) -> NDArray[np.uint16]:
+        lamp: Light = 1.0,
+        binning: int = 1,
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return a transmitted-light frame with the camera's noise.
 
         Parameters
@@ -113,15 +122,20 @@ class Dish:
             Exposure in milliseconds.
         frame : int
             Number of the frame, 0 or greater; seeds the noise.
+        lamp : float or array of float32, (y, x)
+            Brightness of the lamp beside its usual one.
+        binning : int
+            Pixels a side that are read as one.
 
         Returns
         -------
-        array of uint16, (y, x)
-            Counts.
+        array of uint16 or uint8, (y, x)
+            Counts; the type is the sensor's.
         """
         electrons = self.transmission(time_s, z_um, xy_um) * self._lamp
-        electrons *= np.float32(self.brightfield_electrons_per_ms * exposure_ms)
-        return self.sensor.expose(electrons, np.random.default_rng([self.seed, 0, frame]))
+        electrons *= np.float32(self.profile.brightfield_electrons_per_ms * exposure_ms)
+        electrons *= np.asarray(lamp, np.float32)
+        return self._expose(electrons, 0, frame, exposure_ms, binning)
 
     def fluorescence(
         self,
@@ -131,28 +145,62 @@ class Dish:
         *,
         exposure_ms: float = 100.0,
         frame: int = 0,
-    ) -> NDArray[np.uint16]:
+        label: Label = "mitochondria",
+        lamp: Light = 1.0,
+        unbleached: Light = 1.0,
+        binning: int = 1,
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Return a widefield fluorescence frame: the truth, autofluorescence and the camera's noise.
 
-        Parameters and result are those of `brightfield`.
+        Parameters and result are those of `brightfield`, and:
+
+        Parameters
+        ----------
+        label : "mitochondria" or "dna"
+            What is excited.
+        unbleached : float or array of float32, (y, x)
+            Share of the label that still shines.
         """
         xy_um = _pair(xy_um)
         with self._lock:
-            cover = self._volume.field(xy_um).cover
-        electrons = self._volume.crop(cover) * np.float32(_AUTOFLUORESCENCE) + np.float32(_GLOW)
-        electrons += self.truth(time_s, z_um, xy_um)
+            cover = self._volume.crop(self._volume.field(xy_um).cover)
+        electrons = cover * np.float32(self.profile.autofluorescence)
+        electrons += self.truth(time_s, z_um, xy_um, label)
+        electrons *= np.asarray(unbleached, np.float32)
+        electrons += np.float32(self.profile.glow)
         electrons *= np.float32(exposure_ms)
-        return self.sensor.expose(electrons, np.random.default_rng([self.seed, 1, frame]))
+        electrons *= np.asarray(lamp, np.float32)
+        return self._expose(
+            electrons, 1 if label == "mitochondria" else 4, frame, exposure_ms, binning
+        )
 
-    def dark(self, *, frame: int = 0) -> NDArray[np.uint16]:
-        """Return a frame without light, (y, x) uint16."""
-        nothing = np.zeros(self.shape, np.float32)
-        return self.sensor.expose(nothing, np.random.default_rng([self.seed, 3, frame]))
+    def dark(
+        self, *, exposure_ms: float = 10.0, frame: int = 0, binning: int = 1
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """Return a frame without light; the result is that of `brightfield`."""
+        return self._expose(np.zeros(self.shape, np.float32), 3, frame, exposure_ms, binning)
+
+    def _expose(
+        self,
+        electrons: NDArray[np.float32],
+        kind: int,
+        frame: int,
+        exposure_ms: float,
+        binning: int,
+    ) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        rng = np.random.default_rng([self.seed, kind, frame])
+        return self.sensor.expose(electrons, rng, exposure_ms=exposure_ms, binning=binning)
+
+    # ----------------------------------------------------------------- truth
 
     def truth(
-        self, time_s: float = 0.0, z_um: float = 0.0, xy_um: tuple[float, float] = (0.0, 0.0)
+        self,
+        time_s: float = 0.0,
+        z_um: float = 0.0,
+        xy_um: tuple[float, float] = (0.0, 0.0),
+        label: Label = "mitochondria",
     ) -> NDArray[np.float32]:
-        """Return the mitochondria's fluorescence in the focal plane, blur included, noise-free.
+        """Return a label's fluorescence in the focal plane, blur included, noise-free and unbleached.
 
         Returns
         -------
@@ -160,13 +208,98 @@ class Dish:
             Expected photo-electrons per millisecond.
         """
         time_s, z_um, xy_um = float(time_s), float(z_um), _pair(xy_um)
+        if label == "dna":
+            time_s = 0.0  # the nucleus stays
         with self._lock:
-            labels = self._volume.moving("label", time_s, xy_um)
-            transfer = self._transfers.get((1, z_um), lambda: self._fluorescence_transfers(z_um))
-            image = self._volume.image(np.einsum("zyx,zyx->yx", labels, transfer))
+            image = self._images.get(
+                (label, time_s, z_um, xy_um), lambda: self._label_image(label, time_s, z_um, xy_um)
+            )
+        return image.copy()
+
+    def _label_image(
+        self, label: Label, time_s: float, z_um: float, xy_um: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        volume, dna = self._volume, label == "dna"
+        seen = Seen("label")
+        if dna:
+            seen = Seen("label", still=True, wavelength_um=self.optics.dna_emission_wavelength_um)
+        points = volume.still("label", xy_um) if dna else volume.moving("label", time_s, xy_um)
+        transfer = self._transfers.get(
+            (label, z_um),
+            lambda: volume.transfer(self.optics, z_um, seen),
+        )
+        image = volume.image(volume.spectrum(points, transfer))
+        profile = self.profile
+        image = image * np.float32(
+            profile.dna_electrons_per_ms if dna else profile.fluorescence_electrons_per_ms
+        )
         # The blur's tails cannot sum to less than nothing, but rounding can.
-        image *= np.float32(self.fluorescence_electrons_per_ms)
         return np.maximum(image, np.float32(0), dtype=np.float32)
+
+    def mask(
+        self,
+        time_s: float = 0.0,
+        z_um: float = 0.0,
+        xy_um: tuple[float, float] = (0.0, 0.0),
+        *,
+        depth_um: float | None = None,
+    ) -> NDArray[np.bool_]:
+        """Return which pixels mitochondria cover that reach into the plane in focus.
+
+        Parameters
+        ----------
+        time_s, z_um, xy_um
+            As in `brightfield`.
+        depth_um : float, optional
+            Thickness of the plane in micrometres; None takes the depth of field, refractive index times
+            wavelength by the squared aperture.
+
+        Returns
+        -------
+        array of bool, (y, x)
+            True within the true outline of a tube: no blur, no threshold.
+        """
+        optics = self.optics
+        if depth_um is None:
+            aperture = optics.numerical_aperture
+            depth_um = optics.refractive_index * optics.emission_wavelength_um / aperture**2
+        xy_um = _pair(xy_um)
+        with self._lock:
+            parts = [c.outline(float(time_s)) for c in self._volume.field(xy_um).cells]
+        xs, ys = self._volume.axes(xy_um)
+        mask = np.zeros(self.shape, np.bool_)
+        if not parts:
+            return mask
+        x, y, z, radius = (np.concatenate(a) for a in zip(*parts, strict=True))
+        # A tube that the plane only grazes is seen at the width that it has there.
+        away = np.maximum(np.abs(z - z_um) - depth_um / 2, 0.0)
+        keep = away < radius
+        x, y = (x[keep] - xs[0]) / self.pixel_size_um, (y[keep] - ys[0]) / self.pixel_size_um
+        radius = np.sqrt(radius[keep] ** 2 - away[keep] ** 2) / self.pixel_size_um
+        widest = int(np.ceil(radius.max(initial=0.0))) + 1
+        xi, yi = np.rint(x).astype(np.intp), np.rint(y).astype(np.intp)
+        for oy in range(-widest, widest + 1):
+            for ox in range(-widest, widest + 1):
+                px, py = xi + ox, yi + oy
+                hit = np.hypot(px - x, py - y) <= np.maximum(radius, 0.5)
+                hit &= (px >= 0) & (py >= 0) & (px < self.shape[1]) & (py < self.shape[0])
+                mask[py[hit], px[hit]] = True
+        return mask
+
+    def network(
+        self, time_s: float = 0.0, xy_um: tuple[float, float] = (0.0, 0.0)
+    ) -> NetworkNumbers:
+        """Return length (um) and number of the mitochondria in the field of view, at all heights."""
+        xy_um = _pair(xy_um)
+        xs, ys = self._volume.axes(xy_um)
+
+        def inside(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
+            return np.asarray((x >= xs[0]) & (x <= xs[-1]) & (y >= ys[0]) & (y <= ys[-1]))
+
+        with self._lock:
+            cells = self._volume.field(xy_um).cells
+            numbers = [cell.numbers(float(time_s), inside) for cell in cells]
+        return NetworkNumbers(sum(n.length_um for n in numbers), sum(n.number for n in numbers))
 
     def transmission(
         self, time_s: float = 0.0, z_um: float = 0.0, xy_um: tuple[float, float] = (0.0, 0.0)
@@ -174,42 +307,71 @@ class Dish:
         """Return the noise-free brightfield image relative to the empty field, (y, x) float32."""
         time_s, z_um, xy_um = float(time_s), float(z_um), _pair(xy_um)
         with self._lock:
-            transfer = self._transfers.get((0, z_um), lambda: self._brightfield_transfers(z_um))
-            still = self._stills.get(
-                (z_um, xy_um),
-                lambda: np.einsum("zyx,zyx->yx", self._volume.field(xy_um).spectrum, transfer),
+            image = self._images.get(
+                ("brightfield", time_s, z_um, xy_um),
+                lambda: self._transmission(time_s, z_um, xy_um),
             )
-            moving = self._volume.moving("path", time_s, xy_um)
-            spectrum = still + np.einsum("zyx,zyx->yx", moving, transfer[:MOVING_SLICES])
-            image = 1 + self._volume.image(spectrum)
+        return image.copy()
+
+    def _transmission(
+        self, time_s: float, z_um: float, xy_um: tuple[float, float]
+    ) -> NDArray[np.float32]:
+        spectrum = self._path_spectrum(time_s, z_um, xy_um, turned=False)
+        shear = self.optics.shear
+        if shear is not None:
+            mean, difference = shear.on(self._volume.grid)
+            other = self._path_spectrum(time_s, z_um, xy_um, turned=True)
+            spectrum = mean * spectrum + np.complex64(1j) * difference * other
         # Where the object is not weak the linear model undershoots; light is never negative.
-        return np.maximum(image, np.float32(0.05))
+        return np.maximum(1 + self._volume.image(spectrum), np.float32(0.05))
 
     # ---------------------------------------------------------------- optics
 
-    def _brightfield_transfers(self, z_um: float) -> NDArray[np.float32]:
-        """Return image per optical path (um) of every slice, (slice, ky, kx)."""
-        wave = 2 * np.pi / self.optics.brightfield_wavelength_um
-        laid = np.empty((SLICES, *self._volume.grid.radius.shape), np.float32)
-        for n, z in enumerate(self._volume.z_um):
-            dz = float(z) - (z_um - self.optics.brightfield_offset_um)
-            cutoff, phase, absorption = weak_object_transfer(self.optics, dz)
-            laid[n] = self._volume.grid.lay(cutoff, wave * (phase + _ABSORPTION * absorption))
-        return laid
+    def _path_spectrum(
+        self, time_s: float, z_um: float, xy_um: tuple[float, float], *, turned: bool
+    ) -> NDArray[np.complex64]:
+        """Return the spectrum of what transmitted light shows of optical paths."""
+        volume = self._volume
+        # The transmitted light's focus lies off the fluorescence's.
+        focus = z_um - self.optics.brightfield_offset_um
+        seen = Seen("path", absorption=self.profile.absorption, turned=turned)
+        transfer = self._transfers.get(
+            (seen, z_um), lambda: volume.transfer(self.optics, focus, seen)
+        )
+        still = self._stills.get((seen, z_um, xy_um), lambda: self._still(seen, focus, xy_um))
+        moving = volume.spectrum(volume.moving("path", time_s, xy_um), transfer)
+        return np.asarray(still + moving)
 
-    def _fluorescence_transfers(self, z_um: float) -> NDArray[np.float32]:
-        laid = np.empty((MOVING_SLICES, *self._volume.grid.radius.shape), np.float32)
-        for n, z in enumerate(self._volume.z_um[:MOVING_SLICES]):
-            laid[n] = self._volume.grid.lay(*fluorescence_transfer(self.optics, float(z) - z_um))
-        return laid
+    def _still(
+        self, seen: Seen, focus_um: float, xy_um: tuple[float, float]
+    ) -> NDArray[np.complex64]:
+        """Return the spectrum of what does not move."""
+        volume, seen = self._volume, replace(seen, still=True)
+        transfer = self._transfers.get(
+            (seen, focus_um), lambda: volume.transfer(self.optics, focus_um, seen)
+        )
+        spectrum = volume.spectrum(volume.still("path", xy_um), transfer)
+        for z, plane in zip(volume.z_um, volume.field(xy_um).bulk, strict=True):
+            spectrum += plane * volume.grid.lay(*seen.curve(self.optics, float(z) - focus_um))
+        return spectrum
 
     def _illumination(self) -> NDArray[np.float32]:
-        """Return the lamp's brightness over the camera: a slope and a fall-off of a few per cent."""
+        """Return the lamp's brightness over the camera: a slope, a fall-off, and a fixed pattern."""
+        profile = self.profile
         rng = np.random.default_rng([self.seed, 2])
         y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
-        slope = rng.uniform(-0.03, 0.03, 2).astype(np.float32)
+        slope = rng.uniform(-profile.uneven, profile.uneven, 2).astype(np.float32)
         field = 1 + slope[0] * y[:, None] + slope[1] * x[None, :]
-        return np.asarray(field - 0.03 * (y[:, None] ** 2 + x[None, :] ** 2), dtype=np.float32)
+        field = field - np.float32(profile.uneven) * (y[:, None] ** 2 + x[None, :] ** 2)
+        if profile.texture:
+            fine, coarse = profile.texture_um
+            radius = RadialGrid(self.shape, self.pixel_size_um).radius
+            band = np.exp(-((radius * fine) ** 2)) - np.exp(-((radius * coarse) ** 2))
+            noise = np.fft.irfft2(
+                np.fft.rfft2(rng.standard_normal(self.shape)) * band, s=self.shape
+            )
+            field = field * (1 + profile.texture * noise / noise.std()).astype(np.float32)
+        return np.asarray(field, dtype=np.float32)
 
 
 def _pair(xy_um: tuple[float, float]) -> tuple[float, float]:

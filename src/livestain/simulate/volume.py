@@ -1,68 +1,53 @@
-"""The dish as spectra of slices: cells drawn into a volume, and the last few volumes kept."""
+"""The dish as spectra: cells drawn into planes, each with the blur of its height, and the last few kept."""
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from scipy import fft
 
 from livestain.simulate.blobs import Blobs
-from livestain.simulate.cells import GLASS_UM, REACH_UM, Cell, cells_near
-from livestain.simulate.optics import RadialGrid
+from livestain.simulate.cells import GLASS_UM, Cell, cells_near, reach_um
+from livestain.simulate.grid import RadialGrid
+from livestain.simulate.optics import fluorescence_transfer, weak_object_transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from numpy.typing import NDArray
 
-    Spectra: TypeAlias = NDArray[np.complex64]
+    from livestain.simulate.kinds import CellKind
+    from livestain.simulate.optics import Optics
 
-__all__ = ["MOVING_SLICES", "SLICES", "Cache", "Field", "Volume"]
+    Spectrum: TypeAlias = NDArray[np.complex64]
+    Radial: TypeAlias = Callable[[float], tuple[float, NDArray[np.float64]]]
+    """From a height above the focal plane (um) to a cutoff and a radial curve, as `RadialGrid.lay` takes."""
+
+__all__ = ["SLICE_UM", "Cache", "Field", "PointTransfer", "Points", "Seen", "Volume"]
 
 _T = TypeVar("_T")
 
-_SLICE_UM = 0.4
-"""Thickness of a slice of the volume."""
+SLICE_UM = 0.4
+"""Thickness of the slices that bodies and nuclei are cut into."""
 
-SLICES = 11
-"""Slices of the volume, from the glass upwards."""
+_HEIGHT_STEP_UM = 0.15
+"""Distance of the heights at which transfer functions of points are computed."""
 
-MOVING_SLICES = 7
-"""The slices, from the glass upwards, in which organelles move; floating debris joins the uppermost."""
+_SIGMAS_UM = (0.04, 0.08, 0.12, 0.16, 0.2, 0.26, 0.32, 0.4)
+"""Widths of bodies likewise; between them it is interpolated."""
 
-_SIGMAS_UM = (0.07, 0.24)
-"""Two Gaussian bodies; every width between is a mixture of the two with the same variance."""
+_TOLERANCE = 0.02
+"""Share of the image (root mean square) that may be lost by compressing the transfer functions."""
+
+_RARE = 0.05
+"""Weight, beside the commonest, of heights and widths of which a usual cell has nothing."""
 
 _MARGIN_UM = 3.2
 """Border simulated around a field, so that its opposite edges do not meet."""
-
-_BODY_INDEX = 0.022
-"""Refractive index of the cytoplasm above the medium's."""
-
-_NUCLEUS_INDEX = -0.006
-"""Refractive index of the nucleus above the cytoplasm's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """What does not change at one stage position.
-
-    Attributes
-    ----------
-    cells : list of Cell
-        The cells that reach into the field.
-    spectrum : array of complex64, (slice, ky, kx)
-        Optical path in micrometres of bodies, nuclei, grain and fibres.
-    cover : array of float32, (y, x)
-        Thickness of the cells in micrometres, margin included.
-    """
-
-    cells: list[Cell]
-    spectrum: Spectra
-    cover: NDArray[np.float32]
 
 
 class Cache(Generic[_T]):
@@ -82,42 +67,244 @@ class Cache(Generic[_T]):
         return self._kept[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What does not change at one stage position.
+
+    Attributes
+    ----------
+    cells : list of Cell
+        The cells that reach into the field.
+    bulk : array of complex64, (slice, ky, kx)
+        Optical path in micrometres of bodies and nuclei.
+    cover : array of float32, (y, x)
+        Thickness of the cells in micrometres, margin included.
+    """
+
+    cells: list[Cell]
+    bulk: Spectrum
+    cover: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Bodies shared out among the pixels of a plane.
+
+    Attributes
+    ----------
+    pixel : array of intp, (4, n)
+        The four pixels around each body, of the flattened plane.
+    share : array of float64, (4, n)
+        What each gets, times the body's weight per pixel area.
+    z, sigma : array of float64, (n,)
+        Height and standard deviation in micrometres.
+    """
+
+    pixel: NDArray[np.intp]
+    share: NDArray[np.float64]
+    z: NDArray[np.float64]
+    sigma: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How bodies are seen.
+
+    Attributes
+    ----------
+    what : "path" or "label"
+        By their `path` in transmitted light, or by their `label` in fluorescence (see `Blobs`).
+    still : bool
+        Whether it is about the bodies that do not move.
+    absorption : float
+        Amplitude absorption per radian of phase; of `path`.
+    turned : bool
+        Whether phase and absorption change roles, which is DIC's second image; of `path`.
+    wavelength_um : float or None
+        Wavelength of the fluorescence where it is not the optics' own; of `label`.
+    """
+
+    what: Literal["path", "label"]
+    still: bool = False
+    absorption: float = 0.0
+    turned: bool = False
+    wavelength_um: float | None = None
+
+    def curve(self, optics: Optics, dz_um: float) -> tuple[float, NDArray[np.float64]]:
+        """Return a cutoff and a radial curve of a body `dz_um` above the focus.
+
+        Image per micrometre of optical path, or per label.
+        """
+        if self.what == "label":
+            return fluorescence_transfer(optics, dz_um, self.wavelength_um)
+        cutoff, phase, absorbed = weak_object_transfer(optics, dz_um)
+        if self.turned:
+            phase, absorbed = -absorbed, phase
+        wave = 2 * np.pi / optics.brightfield_wavelength_um
+        return cutoff, wave * (phase + self.absorption * absorbed)
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """Transfer functions of bodies of all heights and widths as weighted sums of a few radial curves.
+
+    The functions are the rows of a matrix, and that is of low rank: a singular value decomposition gives a few
+    curves of which every row is a weighted sum. So bodies of any height and width are drawn into as many planes
+    as there are curves, instead of into one a slice, and each plane is transformed once.
+
+    Attributes
+    ----------
+    z_um : array of float64, (height,)
+        Heights of the nodes.
+    nodes : array of float64, (height, width, curve)
+        Weights of the curves; the widths are those of `_SIGMAS_UM`.
+    cutoff : float
+        Frequency of the curves' end, in cycles per micrometre.
+    curves : array of float64, (curve, n)
+        As `RadialGrid.lay` takes them.
+    """
+
+    z_um: NDArray[np.float64]
+    nodes: NDArray[np.float64]
+    cutoff: float
+    curves: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, radial: Radial, focus_um: float, top_um: float, usual: Blobs, what: str
+    ) -> Compressed:
+        """Compress the transfer functions of a microscope.
+
+        Parameters
+        ----------
+        radial : function
+            See `Radial`.
+        focus_um : float
+            Height of the focal plane.
+        top_um : float
+            Height above which no body lies; higher ones are taken as if they lay there.
+        usual : Blobs
+            What a usual cell has: heights and widths count by how much of it there is.
+        what : "path" or "label"
+            Which of its weights count.
+        """
+        count = int(np.ceil((top_um - GLASS_UM) / _HEIGHT_STEP_UM)) + 1
+        z_um = GLASS_UM + _HEIGHT_STEP_UM * np.arange(count)
+        curves = [radial(float(z) - focus_um) for z in z_um]
+        cutoff = curves[0][0]
+        k = np.linspace(0, cutoff, len(curves[0][1]))
+        bodies = np.exp(-2 * (np.pi * np.outer(_SIGMAS_UM, k)) ** 2)
+        rows = (np.stack([c for _, c in curves])[:, None, :] * bodies[None]).reshape(-1, len(k))
+        zi, si, _, _ = _nearest(z_um, usual.z, usual.sigma)
+        power = np.bincount(zi * len(_SIGMAS_UM) + si, getattr(usual, what) ** 2, len(rows))
+        often = np.maximum(np.sqrt(power / max(power.max(), 1e-30)), _RARE)[:, None]
+        # Frequencies of a plane lie the denser the higher they are, so errors there count for more.
+        weight = np.sqrt(np.maximum(k, k[1] / 2))
+        u, s, v = np.linalg.svd(often * rows * weight, full_matrices=False)
+        lost = np.sqrt(np.cumsum((s**2)[::-1])[::-1])
+        rank = max(int(np.count_nonzero(lost > _TOLERANCE * lost[0])), 1)
+        nodes = (u[:, :rank] * s[:rank] / often).reshape(count, len(_SIGMAS_UM), rank)
+        return cls(z_um, nodes, cutoff, v[:rank] / weight)
+
+
+def _nearest(
+    nodes_um: NDArray[np.float64], z_um: NDArray[np.float64], sigma_um: NDArray[np.float64]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the nodes below each height and width, and how far it is on to the next ones (0 to 1)."""
+    sigmas = np.asarray(_SIGMAS_UM)
+    z = np.clip((z_um - nodes_um[0]) / _HEIGHT_STEP_UM, 0, len(nodes_um) - 1.001)
+    sigma = np.clip(sigma_um, sigmas[0], sigmas[-1] - 1e-6)
+    zi, si = z.astype(np.intp), np.searchsorted(sigmas, sigma, side="right") - 1
+    # A Gaussian's transform is straight in the variance for small ones.
+    low, high = sigmas[si] ** 2, sigmas[si + 1] ** 2
+    return zi, si, z - zi, (sigma**2 - low) / (high - low)
+
+
+class PointTransfer:
+    """What the microscope makes of bodies of every height and width, on the frequencies of one plane.
+
+    Parameters
+    ----------
+    compressed : Compressed
+        The transfer functions.
+    grid : RadialGrid
+        The plane's frequencies.
+    spread : array of float32, (ky, kx)
+        Transfer of sharing a point out among four pixels, which is taken back.
+    """
+
+    def __init__(
+        self, compressed: Compressed, grid: RadialGrid, spread: NDArray[np.float32]
+    ) -> None:
+        self._compressed = compressed
+        self.planes = np.stack([grid.lay(compressed.cutoff, c) for c in compressed.curves])
+        """The curves over the plane's frequencies, array of float32, (plane, ky, kx)."""
+        self.planes /= spread
+
+    def weights(self, points: Points) -> NDArray[np.float64]:
+        """Return what each body adds to each of the planes, (plane, n)."""
+        nodes = self._compressed.nodes
+        zi, si, zw, sw = _nearest(self._compressed.z_um, points.z, points.sigma)
+        zw, sw = zw[:, None], sw[:, None]
+        lower = nodes[zi, si] * (1 - sw) + nodes[zi, si + 1] * sw
+        upper = nodes[zi + 1, si] * (1 - sw) + nodes[zi + 1, si + 1] * sw
+        return np.asarray((lower * (1 - zw) + upper * zw).T)
+
+
 class Volume:
-    """The slices of a field of view, padded by a margin, in Fourier space. Not thread-safe.
+    """A field of view padded by a margin, drawn in Fourier space. Not thread-safe.
 
     Parameters
     ----------
     seed : int
         The dish.
+    kind : CellKind
+        Its cells.
     shape : (int, int)
         Size (y, x) of the field in pixels.
     pixel_size_um : float
         Side of a pixel in micrometres.
     """
 
-    def __init__(self, seed: int, shape: tuple[int, int], pixel_size_um: float) -> None:
+    def __init__(
+        self, seed: int, kind: CellKind, shape: tuple[int, int], pixel_size_um: float
+    ) -> None:
         self._seed = seed
+        self._kind = kind
         self._shape = shape
         self._pixel = pixel_size_um
         margin = round(_MARGIN_UM / pixel_size_um)
         height, width = (fft.next_fast_len(n + 2 * margin, real=True) for n in shape)
         self._padded = (int(height), int(width))
         self.grid = RadialGrid(self._padded, pixel_size_um)
-        self._bodies = [self.grid.gaussian(s) for s in _SIGMAS_UM]
-        self.z_um = GLASS_UM + _SLICE_UM * np.arange(SLICES)
+        ky, kx = (
+            f(n) for f, n in zip((np.fft.fftfreq, np.fft.rfftfreq), self._padded, strict=True)
+        )
+        self._spread = (np.sinc(ky)[:, None] ** 2 * np.sinc(kx)[None, :] ** 2).astype(np.float32)
+        slices = int(np.ceil(kind.height_um[1] / SLICE_UM)) + 1
+        self.z_um = GLASS_UM + SLICE_UM * np.arange(slices)
         """Height of the middle of each slice, in micrometres."""
         self._fields: Cache[Field] = Cache(4)
-        self._volumes: Cache[Spectra] = Cache(6)
+        self._organelles: Cache[Blobs] = Cache(6)
+        self._points: Cache[Points] = Cache(12)
 
     def crop(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the field (y, x) without its margin."""
         top, left = ((p - n) // 2 for p, n in zip(self._padded, self._shape, strict=True))
         return padded[top : top + self._shape[0], left : left + self._shape[1]]
 
-    def image(self, spectrum: Spectra) -> NDArray[np.float32]:
+    def image(self, spectrum: Spectrum) -> NDArray[np.float32]:
         """Return the plane (y, x) of a spectrum (ky, kx), without its margin."""
-        image: NDArray[np.float32] = fft.irfft2(spectrum, s=self._padded)
+        image: NDArray[np.float32] = fft.irfft2(spectrum, s=self._padded, overwrite_x=True)
         return self.crop(image)
+
+    def axes(self, xy_um: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return x and y of the field's pixels (without the margin) at a stage position, micrometres."""
+        (height, width), (x, y) = self._shape, xy_um
+        return (
+            np.asarray(x + (np.arange(width) - (width - 1) / 2) * self._pixel, np.float64),
+            np.asarray(y + (np.arange(height) - (height - 1) / 2) * self._pixel, np.float64),
+        )
 
     def field(self, xy_um: tuple[float, float]) -> Field:
         """Return what does not change at a stage position (micrometres)."""
@@ -134,81 +321,122 @@ class Volume:
     def _make_field(self, xy_um: tuple[float, float]) -> Field:
         height, width = self._padded
         half = width * self._pixel / 2, height * self._pixel / 2
-        cells = cells_near(self._seed, xy_um, half)
+        cells = cells_near(self._seed, self._kind, xy_um, half)
+        reach = reach_um(self._kind)
         x0, y0 = self._origin(xy_um)
         x = x0 + np.arange(width) * self._pixel
         y = y0 + np.arange(height) * self._pixel
-        thick = np.zeros(self._padded)
-        nucleus = np.zeros(self._padded)
+        thick, nucleus, envelope = (np.zeros(self._padded) for _ in range(3))
         for cell in cells:
             here = tuple(
-                slice(*np.searchsorted(axis, (centre - REACH_UM, centre + REACH_UM)))
+                slice(*np.searchsorted(axis, (centre - reach, centre + reach)))
                 for axis, centre in ((y, cell.centre[1]), (x, cell.centre[0]))
             )
             px, py = np.meshgrid(x[here[1]], y[here[0]])
             np.maximum(thick[here], cell.height(px, py), out=thick[here])
-            inside = np.maximum(1 - cell.nucleus_rho(px, py) ** 2, 0.0)
-            np.maximum(nucleus[here], 2.6 * np.sqrt(inside), out=nucleus[here])
-        nucleus = np.minimum(nucleus, 0.8 * thick)
-        grain = self._spectra(Blobs.joined([c.static for c in cells]), "path", SLICES, xy_um)
+            np.maximum(nucleus[here], cell.nucleus_thickness(px, py), out=nucleus[here])
+            if self._kind.nucleus.envelope:
+                np.maximum(envelope[here], cell.envelope(px, py), out=envelope[here])
+        bulk = np.empty((len(self.z_um), *self.grid.radius.shape), np.complex64)
         for n, z in enumerate(self.z_um):
             # How far each body fills this slice, from the glass up; the nucleus is centred in it.
-            low, high = z - _SLICE_UM / 2, z + _SLICE_UM / 2
-            body = np.clip(np.minimum(GLASS_UM + thick, high) - max(low, GLASS_UM), 0, _SLICE_UM)
+            low, high = z - SLICE_UM / 2, z + SLICE_UM / 2
+            body = np.clip(np.minimum(GLASS_UM + thick, high) - max(low, GLASS_UM), 0, SLICE_UM)
             middle = GLASS_UM + thick / 2
             core = np.minimum(middle + nucleus / 2, high) - np.maximum(middle - nucleus / 2, low)
-            path = _BODY_INDEX * body + _NUCLEUS_INDEX * np.clip(core, 0, _SLICE_UM)
-            grain[n] += fft.rfft2(path.astype(np.float32))
-        return Field(cells, grain, thick.astype(np.float32))
+            path = self._kind.index * body
+            path += self._kind.nucleus.index * np.clip(core, 0, SLICE_UM)
+            # The envelope is seen where it stands upright, at the nucleus' middle.
+            path += self._kind.nucleus.envelope * envelope * (np.abs(middle - z) < SLICE_UM / 2)
+            bulk[n] = fft.rfft2(path.astype(np.float32))
+        return Field(cells, bulk, thick.astype(np.float32))
 
-    def moving(self, what: str, time_s: float, xy_um: tuple[float, float]) -> Spectra:
-        """Return the organelles' spectra of `path` or `label` at a time, (slice, ky, kx).
+    def organelles(self, time_s: float, xy_um: tuple[float, float]) -> Blobs:
+        """Return what moves, at a time (seconds) and a stage position (micrometres)."""
 
-        Parameters
-        ----------
-        what : "path" or "label"
-            See `Blobs`.
-        time_s : float
-            Age of the dish in seconds.
-        xy_um : (float, float)
-            Stage position in micrometres.
-        """
+        def make() -> Blobs:
+            return Blobs.joined([c.organelles(time_s) for c in self.field(xy_um).cells])
 
-        def make() -> Spectra:
-            parts = [c.organelles(time_s) for c in self.field(xy_um).cells]
-            return self._spectra(Blobs.joined(parts), what, MOVING_SLICES, xy_um)
+        return self._organelles.get((time_s, xy_um), make)
 
-        return self._volumes.get((what, time_s, xy_um), make)
+    def moving(self, what: str, time_s: float, xy_um: tuple[float, float]) -> Points:
+        """Return the organelles' `path` or `label` (see `Blobs`) at a time and a stage position."""
+        return self._points.get(
+            (what, time_s, xy_um),
+            lambda: self._shared_out(self.organelles(time_s, xy_um), what, xy_um),
+        )
 
-    def _spectra(self, blobs: Blobs, what: str, slices: int, xy_um: tuple[float, float]) -> Spectra:
-        """Return the transform of each slice of the blobs' `path` or `label`, (slice, ky, kx).
+    def still(self, what: str, xy_um: tuple[float, float]) -> Points:
+        """Return the `path` of grain, fibres and nucleoli, or the `label` of DNA; they do not move."""
 
-        Points are shared out linearly between the neighbouring pixels and slices, and given their
-        bodies by multiplication with Gaussians in Fourier space.
-        """
+        def make() -> Points:
+            cells = self.field(xy_um).cells
+            parts = [c.static if what == "path" else c.chromatin for c in cells]
+            return self._shared_out(Blobs.joined(parts), what, xy_um)
+
+        return self._points.get(("still", what, xy_um), make)
+
+    def _shared_out(self, blobs: Blobs, what: str, xy_um: tuple[float, float]) -> Points:
+        """Share bodies out linearly among the pixels around each."""
         height, width = self._padded
         x0, y0 = self._origin(xy_um)
         x, y = (blobs.x - x0) / self._pixel, (blobs.y - y0) / self._pixel
         weight: NDArray[np.float64] = getattr(blobs, what)
         keep = (x >= 0) & (y >= 0) & (x < width - 1) & (y < height - 1) & (weight != 0)
         x, y, weight = x[keep], y[keep], weight[keep] / self._pixel**2
-        z = np.clip((blobs.z[keep] - GLASS_UM) / _SLICE_UM, 0, slices - 1.001)
-        narrow, wide = (s**2 for s in _SIGMAS_UM)
-        share = np.clip((blobs.sigma[keep] ** 2 - narrow) / (wide - narrow), 0, 1)
-        xi, yi, zi = (a.astype(np.intp) for a in (x, y, z))
-        places, parts = [], []
-        for body, bw in ((0, 1 - share), (1, share)):
-            for dz, zw in ((0, 1 - (z - zi)), (1, z - zi)):
-                for dy, yw in ((0, 1 - (y - yi)), (1, y - yi)):
-                    for dx, xw in ((0, 1 - (x - xi)), (1, x - xi)):
-                        plane = body * slices + zi + dz
-                        places.append((plane * height + yi + dy) * width + xi + dx)
-                        parts.append(weight * bw * zw * yw * xw)
-        volume = np.bincount(
-            np.concatenate(places), np.concatenate(parts), 2 * slices * height * width
+        xi, yi = x.astype(np.intp), y.astype(np.intp)
+        dx, dy = x - xi, y - yi
+        first = yi * width + xi
+        return Points(
+            pixel=np.stack([first, first + 1, first + width, first + width + 1]),
+            share=np.stack(
+                [
+                    weight * (1 - dy) * (1 - dx),
+                    weight * (1 - dy) * dx,
+                    weight * dy * (1 - dx),
+                    weight * dy * dx,
+                ]
+            ),
+            z=blobs.z[keep],
+            sigma=blobs.sigma[keep],
         )
-        spectra = fft.rfft2(volume.astype(np.float32).reshape(2, slices, height, width))
-        spectra[0] *= self._bodies[0]
-        spectra[1] *= self._bodies[1]
-        spectra[0] += spectra[1]
-        return np.asarray(spectra[0], dtype=np.complex64)
+
+    def transfer(self, optics: Optics, focus_um: float, seen: Seen) -> PointTransfer:
+        """Return what a microscope makes of this volume's bodies.
+
+        Parameters
+        ----------
+        optics : Optics
+            The microscope.
+        focus_um : float
+            Height of the plane in focus.
+        seen : Seen
+            Of which bodies, and how.
+        """
+        return PointTransfer(
+            _compressed(self._kind, optics, focus_um, seen), self.grid, self._spread
+        )
+
+    def spectrum(self, points: Points, transfer: PointTransfer) -> Spectrum:
+        """Return the spectrum (ky, kx) of the image of bodies."""
+        height, width = self._padded
+        pixel = points.pixel.ravel()
+        planes = np.empty((len(transfer.planes), height, width), np.float32)
+        for plane, weight in zip(planes, transfer.weights(points), strict=True):
+            drawn = np.bincount(pixel, (points.share * weight).ravel(), height * width)
+            plane[...] = drawn.reshape(height, width)
+        spectra = fft.rfft2(planes, overwrite_x=True, workers=-1)
+        spectra *= transfer.planes
+        return np.asarray(spectra.sum(0), np.complex64)
+
+
+@functools.lru_cache(maxsize=256)
+def _compressed(kind: CellKind, optics: Optics, focus_um: float, seen: Seen) -> Compressed:
+    """Compress the transfer functions: once for all dishes of a kind."""
+    # The same cell whatever dish was seen first: pixels must not depend on the order of calls.
+    cell = Cell(0, kind, 0, 0)
+    usual = cell.organelles(0.0)
+    if seen.still:
+        usual = cell.static if seen.what == "path" else cell.chromatin
+    top = GLASS_UM + kind.height_um[1] + 0.4
+    return Compressed.of(lambda dz: seen.curve(optics, dz), focus_um, top, usual, seen.what)

@@ -5,6 +5,7 @@ from .create import check_place, create_store
 from .encoding import decode, encode
 from .export_tiff import Exported, export_tiff
 from .future import WriteFuture
+from .labels import Labels
 from .journal import Journal, journal_lines, journal_path, read_journal
 from .lock import StoreLock, lock_path
 from .plan import (
@@ -14,6 +15,7 @@ from .plan import (
     PositionPlan,
     RecordingPlan,
     StorePlan,
+    TruthPlan,
     VirtualPlan,
     WindowPlan,
     blocks_of,
@@ -34,6 +36,7 @@ __all__ = [
     "CorrectionPlan",
     "Exported",
     "Journal",
+    "Labels",
     "PlaneCounts",
     "PlannedBlock",
     "PositionPlan",
@@ -42,6 +45,7 @@ __all__ = [
     "StoreLock",
     "StorePlan",
     "StoreStatus",
+    "TruthPlan",
     "VirtualPlan",
     "WindowPlan",
     "WriteFuture",

@@ -115,4 +115,6 @@ def _attributes(channel: Channel) -> dict[str, Any]:
             "bundle": channel.bundle,
             "bundle_sha256": channel.bundle_sha256,
         }
+    if channel.is_truth:
+        attributes["simulated_truth"] = True
     return attributes

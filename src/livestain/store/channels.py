@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from livestain.store.plan import ChannelPlan, StorePlan, VirtualPlan
+    from livestain.store.plan import ChannelPlan, StorePlan, TruthPlan, VirtualPlan
 
 __all__ = ["Channel", "Channels", "MaskedChannel"]
 
@@ -146,15 +146,20 @@ class Channel:
         return self._virtual is not None
 
     @property
+    def is_truth(self) -> bool:
+        """Whether it is what a simulation knows, free of noise: no camera took it."""
+        return self.plan.truth is not None
+
+    @property
     def label(self) -> str:
         """The name that viewers show: of a virtual channel with "(predicted)"."""
         return str(omero_channel(self.plan)["label"])
 
     @property
     def unit(self) -> str:
-        """Unit of its values: "counts" of what is stored, else that of the model's output."""
-        virtual = self._virtual
-        return "counts" if virtual is None or self.as_stored else virtual.unit
+        """Unit of its values: "counts" of what is stored, else that of the model's output, or the truth's."""
+        coded = self._coded
+        return "counts" if coded is None else coded.unit
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -179,8 +184,8 @@ class Channel:
             sources = ", ".join(map(repr, self.sources))
             what = f"PREDICTED from {sources} by bundle {self.bundle!r}"
         else:
-            what = "acquired"
-        stored = " as stored" if self.predicted and self.as_stored else ""
+            what = "SIMULATED TRUTH" if self.is_truth else "acquired"
+        stored = " as stored" if (self.predicted or self.is_truth) and self.as_stored else ""
         return (
             f"<Channel {self.name!r}, {what}: {self.dtype} in {self.unit}{stored}, {sizes}{level}>"
         )
@@ -233,9 +238,8 @@ class Channel:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of its values: uint16 of counts, float32 of a prediction in its unit."""
-        counts = self._virtual is None or self.as_stored
-        return np.dtype(np.uint16 if counts else np.float32)
+        """Type of its values: uint16 of counts, float32 of a prediction or a truth in its unit."""
+        return np.dtype(np.uint16 if self._coded is None else np.float32)
 
     def __len__(self) -> int:
         """Return the size of the first axis."""
@@ -303,9 +307,9 @@ class Channel:
         if missing and not masked:
             raise self._missing_error([at for at in places if at in missing], len(places))
 
-        virtual = None if self.as_stored else self._virtual
+        coded = self._coded
         shape = (len(places), len(rows.numbers), len(columns.numbers))
-        fill = 0 if virtual is None else np.nan
+        fill = 0 if coded is None else np.nan
         pixels = np.full(shape, fill, dtype=self.dtype)
         absent = np.zeros(shape, dtype=bool)
         for n, place in enumerate(places if pixels.size else ()):
@@ -321,7 +325,7 @@ class Channel:
             part = plane[rows.part, columns.part]
             if self.predicted:
                 absent[n] = part == 0
-            pixels[n] = part if virtual is None else decode(part, virtual.scale, virtual.offset)
+            pixels[n] = part if coded is None else decode(part, coded.scale, coded.offset)
         kept = tuple(len(pick.numbers) for pick in picks if pick.kept)
         return pixels.reshape(kept), absent.reshape(kept)
 
@@ -405,6 +409,11 @@ class Channel:
     @property
     def _virtual(self) -> VirtualPlan | None:
         return self.plan.virtual
+
+    @property
+    def _coded(self) -> VirtualPlan | TruthPlan | None:
+        """How its values are stored; None where they are given as the counts that are stored."""
+        return None if self.as_stored else (self.plan.virtual or self.plan.truth)
 
     def _missing_of(self, places: list[PlaneIndex]) -> set[PlaneIndex]:
         # Where the end was open, it may have been settled meanwhile, before some of these planes.

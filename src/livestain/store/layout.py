@@ -12,6 +12,7 @@ from livestain.store.group import FORMAT
 from livestain.store.pyramid import level_shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from livestain.store.plan import ChannelPlan, StorePlan
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AXES",
     "encoding_attributes",
+    "label_image",
     "ome_image",
     "omero_channel",
     "own_attributes",
@@ -28,11 +30,32 @@ __all__ = [
 
 AXES = ("t", "c", "z", "y", "x")
 
+_AXES = {
+    "t": v05.TimeAxis(name="t", type="time", unit="second"),
+    "c": v05.ChannelAxis(name="c", type="channel"),
+    "z": v05.SpaceAxis(name="z", type="space", unit="micrometer"),
+    "y": v05.SpaceAxis(name="y", type="space", unit="micrometer"),
+    "x": v05.SpaceAxis(name="x", type="space", unit="micrometer"),
+}
+
 _MAX_COUNT = 65535
 
 
 def ome_image(plan: StorePlan, name: str) -> v05.Image:
     """Return the attributes `ome` of a store."""
+    multiscale = v05.Multiscale(
+        name=name,
+        type="mean",
+        metadata={"description": "each level is the 2x2 mean in y and x of the one before"},
+        axes=list(_AXES.values()),
+        datasets=_datasets(plan, AXES),
+    )
+    omero = {"channels": [omero_channel(channel) for channel in plan.channels[plan.first_c :]]}
+    return v05.Image.model_validate({"multiscales": [multiscale], "omero": omero})
+
+
+def _datasets(plan: StorePlan, axes: Sequence[str]) -> list[v05.Dataset]:
+    """Return the levels of an image with such axes, with their pixel sizes."""
     # A scale of 0 is not allowed, so what is unknown is 1; `own_attributes` says which.
     seconds = plan.t_interval_s or 1.0
     z_um = plan.z_step_um or 1.0
@@ -40,31 +63,45 @@ def ome_image(plan: StorePlan, name: str) -> v05.Image:
     for level in range(len(level_shapes(plan.height, plan.width))):
         factor = 2**level
         pixel = plan.pixel_size_um * factor
+        scale = {"t": seconds, "c": 1.0, "z": z_um, "y": pixel, "x": pixel}
         # The centre of a 2x2 mean lies half a pixel from the centre of its first pixel.
         shift = plan.pixel_size_um * (factor - 1) / 2
         transformations: list[v05.ScaleTransformation | v05.TranslationTransformation] = [
-            v05.ScaleTransformation(scale=[seconds, 1.0, z_um, pixel, pixel])
+            v05.ScaleTransformation(scale=[scale[axis] for axis in axes])
         ]
         if level:
-            transformations.append(
-                v05.TranslationTransformation(translation=[0.0, 0.0, 0.0, shift, shift])
-            )
+            away = [shift if axis in "yx" else 0.0 for axis in axes]
+            transformations.append(v05.TranslationTransformation(translation=away))
         datasets.append(v05.Dataset(path=str(level), coordinateTransformations=transformations))
+    return datasets
+
+
+def label_image(
+    plan: StorePlan, name: str, labels: Mapping[int, tuple[str, tuple[int, int, int]]]
+) -> v05.LabelImage:
+    """Return the attributes `ome` of a label image (t, z, y, x), two folders below the image's."""
     multiscale = v05.Multiscale(
         name=name,
-        type="mean",
-        metadata={"description": "each level is the 2x2 mean in y and x of the one before"},
-        axes=[
-            v05.TimeAxis(name="t", type="time", unit="second"),
-            v05.ChannelAxis(name="c", type="channel"),
-            v05.SpaceAxis(name="z", type="space", unit="micrometer"),
-            v05.SpaceAxis(name="y", type="space", unit="micrometer"),
-            v05.SpaceAxis(name="x", type="space", unit="micrometer"),
-        ],
-        datasets=datasets,
+        type="max",
+        metadata={"description": "each level is the largest of 2x2 in y and x of the one before"},
+        axes=[axis for key, axis in _AXES.items() if key != "c"],
+        datasets=_datasets(plan, [axis for axis in AXES if axis != "c"]),
     )
-    omero = {"channels": [omero_channel(channel) for channel in plan.channels[plan.first_c :]]}
-    return v05.Image.model_validate({"multiscales": [multiscale], "omero": omero})
+    return v05.LabelImage.model_validate(
+        {
+            "multiscales": [multiscale],
+            "image-label": {
+                "colors": [
+                    {"label-value": value, "rgba": [*color, 255]}
+                    for value, (_, color) in labels.items()
+                ],
+                "properties": [
+                    {"label-value": value, "name": words} for value, (words, _) in labels.items()
+                ],
+                "source": {"image": "../../"},
+            },
+        }
+    )
 
 
 def run_name(path: Path) -> str:
@@ -109,15 +146,16 @@ def own_attributes(plan: StorePlan) -> dict[str, Any]:
 
 
 def encoding_attributes(plan: StorePlan) -> dict[str, Any]:
-    """Return what the stored counts of each virtual channel mean, and its place on the axis c of array 0."""
+    """Return what the stored counts of channels of values mean, and their places on the axis c of array 0."""
     return {
         channel.name: {
             "c": c - plan.first_c,
-            "formula": "value = offset + scale * stored; stored 0 = not predicted",
-            "scale": channel.virtual.scale,
-            "offset": channel.virtual.offset,
-            "unit": channel.virtual.unit,
+            "formula": "value = offset + scale * stored; stored 0 = "
+            + ("not predicted" if channel.virtual is not None else "not known"),
+            "scale": coded.scale,
+            "offset": coded.offset,
+            "unit": coded.unit,
         }
         for c, channel in enumerate(plan.channels)
-        if channel.virtual is not None
+        if (coded := channel.virtual or channel.truth) is not None
     }

@@ -96,6 +96,22 @@ def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -
         for c, channel in enumerate(plan.channels)
         if channel.virtual is not None
     ]
+    notes += [
+        MapAnnotation(
+            id=f"Annotation:{c}",
+            namespace="livestain/simulated-truth",
+            value={
+                "channel": channel.name,
+                "truth": "of a simulation, free of noise; not measured",
+                "formula": "value = offset + scale * stored; stored 0 = not known",
+                "scale": repr(channel.truth.scale),
+                "offset": repr(channel.truth.offset),
+                "unit": channel.truth.unit,
+            },
+        )
+        for c, channel in enumerate(plan.channels)
+        if channel.truth is not None
+    ]
     ome = OME(
         images=[_image(plan, name, p, tiff_data_blocks=pages)],
         creator=_creator(),

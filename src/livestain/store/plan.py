@@ -26,6 +26,7 @@ __all__ = [
     "PositionPlan",
     "RecordingPlan",
     "StorePlan",
+    "TruthPlan",
     "VirtualPlan",
     "WindowPlan",
     "blocks_of",
@@ -106,6 +107,17 @@ class VirtualPlan(Settings):
         return (self.source, *self.more_sources)
 
 
+class TruthPlan(Settings):
+    """How what a simulation knows, and no camera measured, is stored: value = offset + scale * stored."""
+
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    """Units of the value per stored count."""
+    offset: float = Field(allow_inf_nan=False)
+    """Value that count 0 would stand for, which is not used."""
+    unit: str
+    """Unit of the value."""
+
+
 class PlannedBlock(Settings):
     """Planes that are planned: every z of `z` at every time point of `t` at every position of `p`."""
 
@@ -147,9 +159,13 @@ class ChannelPlan(Settings):
     """Window for viewers (start, end), in stored counts; None = the whole range."""
     virtual: VirtualPlan | None = None
     """How it is made and stored; for virtual channels, and only for them."""
+    truth: TruthPlan | None = None
+    """Of a raw channel that is a simulation's truth, free of noise, in the place of a camera's counts."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        if self.kind == "virtual" and self.truth is not None:
+            raise ValueError(f"channel '{self.name}' is predicted, and so no truth")
         if (self.kind == "virtual") != (self.virtual is not None):
             needs = "needs" if self.kind == "virtual" else "cannot have"
             raise ValueError(f"channel '{self.name}' of kind {self.kind} {needs} 'virtual'")

@@ -57,7 +57,7 @@ def find_pairs(data: Path | str, spec: PairSpec) -> PairSet:
         _check_voxels(recording, spec)
         pairs = tuple(_Finder(recording, pool, spec).pairs())
         if pairs:
-            movies.append(Movie(name, pairs))
+            movies.append(Movie(name, pairs, recording.simulated))
         else:
             without.append(name)
     if not movies:

@@ -39,10 +39,11 @@ _HASH_BYTES = 2**32
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """A recording, by name, and its pairs in the order of their places."""
+    """A recording, by name, its pairs in the order of their places, and whether its cells are simulated."""
 
     name: str
     pairs: tuple[Pair, ...]
+    simulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class PairSet:
         """Return the set of some pairs alone, in the same order; `crops` as for the class."""
         kept = set(pairs)
         movies = [
-            Movie(movie.name, left)
+            Movie(movie.name, left, movie.simulated)
             for movie in self.movies
             if (left := tuple(pair for pair in movie.pairs if pair in kept))
         ]

@@ -39,8 +39,8 @@ class Prepared:
     Attributes
     ----------
     recipe : Recipe
-        Which names its movies, so that it trains the same again wherever the data has grown, and has the
-        statistics that its loss needs.
+        Which names its movies, so that it trains the same again wherever the data has grown, has the
+        statistics that its loss needs, and says whether all that it is trained on is simulated.
     train : PairSet
     validation, monitored : PairSet or None
         Looked at; the latter decides nothing.
@@ -117,7 +117,11 @@ def prepare(
         hashes = chosen.sha256()
         facts = {
             "movies": {
-                movie.name: {"pairs": len(movie.pairs), "sha256": hashes[movie.name]}
+                movie.name: {
+                    "pairs": len(movie.pairs),
+                    "sha256": hashes[movie.name],
+                    **({"simulated": True} if movie.simulated else {}),
+                }
                 for movie in chosen.movies
             },
             "left_out": sorted(set(found.names) - set(chosen.names)),
@@ -128,6 +132,14 @@ def prepare(
             "reference": report.reference_of(split.train.pairs).model_dump(mode="json"),
         }
         recipe = _as_it_was(recipe, chosen, split)
+        if all(movie.simulated for movie in split.train.movies) and not recipe.card.simulated:
+            if progress:
+                tell(
+                    "All movies to train on are simulated, so the model's card says so: it is never chosen for "
+                    "real cells by itself."
+                )
+            card = recipe.card.model_copy(update={"simulated": True})
+            recipe = recipe.model_copy(update={"card": card})
         yield Prepared(
             recipe=_with_target_statistics(recipe, split.train, report),
             train=split.train,
