@@ -19,6 +19,7 @@ from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
 from livestain.restain import restain
+from livestain.simulate.faults import Faults
 from livestain.store import open_store, read_journal, store_status
 from livestain.store.journal import journal_path
 
@@ -210,7 +211,7 @@ def test_a_lost_frame_plans_nothing_that_was_not_asked_for(core, bundle_of, tmp_
     axis = "z" if "z" in window else "t"
     stack = {"z_plan": {"range": 2.5, "step": 0.5}} if axis == "z" else {}
     burst = [bright(0, **{axis: n}) for n in range(4)]
-    core.camera.drops = lambda scene: scene.number == 3
+    core.camera.faults = Faults(dropped_frames=(3,))
     session(core, bundle_of(**window), out, lambda _: [burst], frame(**stack)).run()
     with open_store(out) as store:
         assert store.plan.n_t == (1 if axis == "z" else 4)

@@ -1,4 +1,4 @@
-"""What the simulated camera follows, in snaps and in triggered bursts alike, and what goes wrong on demand."""
+"""What the simulated camera follows, in snaps and in triggered bursts alike, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -86,7 +86,11 @@ def again(core, camera, exposure_ms, faults=None):
     """Compute a frame from its metadata alone, and the settings of the camera."""
     dish = core.dish
     place = [float(camera[f"Dish-{axis}"]) for axis in ("time_s", "z_um", "x_um", "y_um")]
-    how = {"frame": int(camera["Frame"]), "exposure_ms": exposure_ms, "binning": core.camera.binning}
+    how = {
+        "frame": int(camera["Frame"]),
+        "exposure_ms": exposure_ms,
+        "binning": core.camera.binning,
+    }
     if camera["Dish-channel"] == "dark":
         return core.camera.crop(dish.dark(**how))
     lamp = float(camera["Dish-lamp"])
@@ -127,7 +131,7 @@ EVERY_FAULT = Faults(
         ({"Objective.Label": "Simulated 100x"}, {}),
         ({"Objective.Label": "Objective-2"}, {}),
         ({"Core.AutoShutter": 0}, {}),
-        ({}, {"stage_positions": [(1.0, 2.0, 0.1), (4.0, 2.0, 0.1)]}),
+        ({}, {"stage_positions": [(1.0, 2.0, 0.0), (4.0, 2.0, 0.0)]}),
         ({"faults": EVERY_FAULT}, {}),
     ],
     ids=lambda value: " ".join(map(str, value)) or "-",
@@ -278,10 +282,12 @@ def test_properties_say_what_they_take(new_core):
 
 
 def test_the_second_label_is_that_of_nuclei(new_core, dish):
-    frames = run(new_core(False), a_sequence(MITOCHONDRIA, DNA, t=1, z=1))
+    core = new_core(False)
+    core.setXYPosition(9.5, -10.5)
+    frames = run(core, a_sequence(MITOCHONDRIA, DNA, t=1, z=1))
     (mitochondria, _, _), (nuclei, _, camera) = frames
     assert camera["Dish-label"] == "dna"
-    truth = dish.truth(label="dna")
+    truth = dish.truth(xy_um=(float(camera["Dish-x_um"]), float(camera["Dish-y_um"])), label="dna")
     assert pearson(nuclei, truth) > 0.8
     assert pearson(mitochondria, truth) < 0.5
 
@@ -386,7 +392,7 @@ def test_the_journal_tells_what_truly_happened(new_core, tmp_path, triggered):
     sequence = a_sequence(BRIGHTFIELD, stage_positions=[(0.0, 0.0, 0.0)])
     report = Session(core, sequence, out).run()
     assert (report.planes_acquired, report.planes_missing, report.notes) == (T * Z, 0, [])
-    shown = {tuple(x["index"]): x["shown"] for x in lines(out, "acquired")}
+    shown = {tuple(x["index"]): x["shown"] for x in lines(out, "plane")}
     assert len(shown) == T * Z
     with open_store(out) as store:
         means = {i: store.read(PlaneIndex(*i)).mean() - 100 for i in shown}
@@ -400,7 +406,10 @@ def test_the_journal_tells_what_truly_happened(new_core, tmp_path, triggered):
         if n not in (1, 2):
             # 500 electrons a millisecond, of which the cells take little.
             assert means[p, t, c, z] == pytest.approx(0.9 * 500 * 8 * said["lamp"], rel=0.15)
-    assert means[0, 0, 0, 1] / shown[0, 0, 0, 1]["lamp"] < 0.97 * means[0, 0, 0, 0] / shown[0, 0, 0, 0]["lamp"]
+    assert (
+        means[0, 0, 0, 1] / shown[0, 0, 0, 1]["lamp"]
+        < 0.97 * means[0, 0, 0, 0] / shown[0, 0, 0, 0]["lamp"]
+    )
 
 
 def test_a_wrong_objective_makes_the_pixel_size_false(new_core, tmp_path):
@@ -411,9 +420,11 @@ def test_a_wrong_objective_makes_the_pixel_size_false(new_core, tmp_path):
     assert report.planes_missing == 0
     with open_store(out) as store:
         assert store.plan.pixel_size_um == pytest.approx(0.1)
-    for line in lines(out, "acquired"):
+    for line in lines(out, "plane"):
         assert line["shown"]["pixel_size_um"] == pytest.approx(0.3)
         assert line["shown"]["objective"] == "Simulated 20x"
     assert core.dish.pixel_size_um == pytest.approx(0.3)
-    with pytest.raises(MicroscopeError, match="names no objective of the simulated turret; expected"):
+    with pytest.raises(
+        MicroscopeError, match="names no objective of the simulated turret; expected"
+    ):
         new_core(faults=Faults(wrong_objective="7x"))

@@ -30,6 +30,7 @@ from livestain.bundle import read_bundle
 from livestain.errors import BundleError, MicroscopeError, SequenceError
 from livestain.inference import Stainer
 from livestain.live.virtual_engine import VirtualEngine
+from livestain.simulate.faults import Faults
 
 
 @pytest.fixture
@@ -140,7 +141,7 @@ def test_windows_in_a_tiff(core, demo_bundle, tmp_path, order, triggered, argume
 def test_what_comes_of_an_uncertain_frame_says_so(bundle_of):
     core = livestain.simulated_core(5, shape=SHAPE)
     try:
-        core.camera.drops = lambda scene: scene.number == 1
+        core.camera.faults = Faults(dropped_frames=(1,))
         frames = core.camera._frames
 
         def unnumbered(*args):
@@ -258,7 +259,7 @@ def test_a_lost_frame_leaves_its_place_and_its_predictions_empty(bundle_of, tmp_
     core = livestain.simulated_core(5, shape=SHAPE)
     try:
         core.mda.engine.use_hardware_sequencing = triggered
-        core.camera.drops = lambda scene: scene.number == 1
+        core.camera.faults = Faults(dropped_frames=(1,))
         bundle = bundle_of(z=3)
         livestain.install(core, {"mitochondria": str(bundle)}, device="cpu")
         out = tmp_path / "run.ome.zarr"

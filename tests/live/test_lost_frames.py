@@ -12,6 +12,7 @@ from livestain.live.microscope import simulated_core
 from livestain.live.placing import FramePlacer
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex, Window
+from livestain.simulate.faults import Faults
 from livestain.store import journal_path, read_journal, store_status
 
 T, Z = 3, 5
@@ -46,7 +47,7 @@ def a_sequence(interval=0.0, **settings):
 
 def dropping(core, lost):
     """Let the camera lose the frames that it counts by these numbers."""
-    core.camera.drops = lambda scene: scene.number in lost
+    core.camera.faults = Faults(dropped_frames=tuple(lost))
 
 
 def told(out, kind):

@@ -21,6 +21,7 @@ from livestain.live.resuming import PASSED, earlier_run, what_remains
 from livestain.live.session import Session
 from livestain.planes import PlaneIndex
 from livestain.restain import restain, verify_staining
+from livestain.simulate.faults import Faults
 from livestain.store import (
     Journal,
     compact_store,
@@ -125,13 +126,13 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(core, tiny_bundle, tmp_path
 
 def test_what_the_camera_lost_stays_lost(core, tiny_bundle, tmp_path):
     out = tmp_path / "run.ome.zarr"
-    core.camera.drops = lambda scene: scene.number == 4
+    core.camera.faults = Faults(dropped_frames=(4,))
     session = Session(core, a_sequence(), out, models=models(tiny_bundle), worker="thread")
     session.run()
     before = store_status(out)
     assert before.raw.impossible == 1
     (out / "0" / "c.4.0.2.0.0").unlink()  # and one that was lost on the disk
-    core.camera.drops = lambda scene: False
+    core.camera.faults = Faults()
     report = Session.resume(core, out, models=models(tiny_bundle), worker="thread").run()
     assert report.planes_acquired == 1
     after = store_status(out)
@@ -257,12 +258,12 @@ def test_lockstep_goes_on_past_what_was_lost(core, bundle_of, tmp_path):
     )
     given = models(bundle_of(past=1))
     session = Session(core, sequence, out, models=given, worker="thread")
-    core.camera.drops = lambda scene: True
+    core.camera.faults = Faults(dropped_frames=1.0)
     events = core.mda.events
     events.eventStarted.connect(lambda event: event.index["t"] == 1 and session.cancel())
     with contextlib.suppress(Exception):
         session.run()
-    core.camera.drops = lambda scene: False
+    core.camera.faults = Faults()
     with Journal(journal_path(out)) as journal:
         journal.append("missing", index=PlaneIndex(0, 0, 0, 0), why="the camera failed to take it")
         for t in (0, 1):

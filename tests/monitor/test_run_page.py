@@ -19,6 +19,7 @@ from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.monitor.history import run_history
 from livestain.monitor.run_page import page_text, write_report
+from livestain.simulate.faults import Faults
 from livestain.store import journal_path, read_journal
 
 SEQUENCE = useq.MDASequence(
@@ -37,7 +38,7 @@ SEQUENCE = useq.MDASequence(
 def ran(tmp_path_factory, tiny_bundle):
     """A finished run that lost one frame, and its report."""
     core = simulated_core(5, shape=(48, 56))
-    core.camera.drops = lambda scene: scene.number == 2
+    core.camera.faults = Faults(dropped_frames=(2,))
     out = tmp_path_factory.mktemp("ran") / "run.ome.zarr"
     models = {"mitochondria": str(tiny_bundle)}
     report = Session(core, SEQUENCE, out, models=models, device="cpu", worker="thread").run()

@@ -26,9 +26,7 @@ def test_variance_is_gain_times_mean_plus_read_noise(
     signal = frame.mean() - 100.0
     assert signal == pytest.approx(gain * electrons, abs=gain * (0.02 + 0.002 * electrons))
     # A twelfth is the noise of rounding to whole counts.
-    assert frame.var() == pytest.approx(
-        gain * signal + (gain * read_noise) ** 2 + 1 / 12, rel=0.02
-    )
+    assert frame.var() == pytest.approx(gain * signal + (gain * read_noise) ** 2 + 1 / 12, rel=0.02)
 
 
 @pytest.mark.parametrize("electrons", [1.0, 5.0, 40.0])
@@ -51,9 +49,7 @@ def test_photon_transfer_gives_back_the_gain() -> None:
     sensor = Sensor(gain=2.2)
     means, variances = [], []
     for level in (200.0, 1000.0, 5000.0, 20_000.0):
-        a, b = (
-            sensor.expose(flat(level), np.random.default_rng(n)).astype(float) for n in (1, 2)
-        )
+        a, b = (sensor.expose(flat(level), np.random.default_rng(n)).astype(float) for n in (1, 2))
         means.append((a + b).mean() / 2)
         variances.append((a - b).var() / 2)
     assert np.polyfit(means, variances, 1)[0] == pytest.approx(2.2, rel=0.02)
@@ -110,9 +106,7 @@ def test_dark_current_grows_with_exposure_and_hot_pixels_stay_where_they_are() -
 
 def test_pixels_differ_in_read_noise_as_much_as_is_said() -> None:
     sensor = Sensor(gain=20.0, offset=1000.0, read_noise=2.0, read_noise_spread=0.3)
-    frames = np.stack(
-        [sensor.expose(flat(0.0, 60), np.random.default_rng(n)) for n in range(200)]
-    )
+    frames = np.stack([sensor.expose(flat(0.0, 60), np.random.default_rng(n)) for n in range(200)])
     noise = frames.std(axis=0) / 20
     assert np.sqrt((noise**2).mean()) == pytest.approx(2.0, rel=0.02)
     # Estimated from 200 frames, a standard deviation is uncertain by 5 %.

@@ -11,7 +11,8 @@ J. Biophotonics 9:1068 (2016)).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["GLASS_UM", "Cell", "cells_near", "reach_um"]
+__all__ = ["GLASS_UM", "Cell", "cells_near"]
 
 GLASS_UM = -1.2
 """Height of the cover glass; height 0 is where the focus is found first."""
@@ -35,11 +36,16 @@ _FIBRE_STEP_UM = 0.09
 """Distance of the points along a stress fibre, at most."""
 
 
-def reach_um(kind: CellKind) -> float:
-    """Return the distance from its middle that no part of a cell goes beyond, in micrometres."""
-    # Three standard deviations of each of the outline's waves at once are rarer than dishes.
-    rough = 1 + 2 * float(np.linalg.norm(kind.roughness))
-    return max(kind.stretch[1], 1.0) * kind.radius_um[1] * rough
+class Seat(NamedTuple):
+    """Where a cell sits and how large it is: what has to be known before its organelles are drawn."""
+
+    centre: Array
+    radius: float
+    angle: float
+    stretch: float
+    modes: tuple[Array, Array]
+    half_um: tuple[float, float]
+    """Half the width and height (x, y) of a box that the cell does not leave, in micrometres."""
 
 
 def cells_near(
@@ -58,32 +64,48 @@ def cells_near(
     half_um : (float, float)
         Half its width and height.
     """
-    reach = reach_um(kind)
-    about = reach + kind.jitter_um
+    # Of waves larger than this at once there is one cell in thousands; its tip would be cut off.
+    rough = 1 + 3 * float(np.linalg.norm(kind.roughness))
+    about = max(kind.stretch[1], 1.0) * kind.radius_um[1] * rough + kind.jitter_um
     low, high = (
         [
-            int(np.floor((c + s * (h + about)) / kind.spacing_um))
+            int(np.floor((c + sign * (h + about)) / kind.spacing_um))
             for c, h in zip(xy_um, half_um, strict=True)
         ]
-        for s in (-1, 1)
+        for sign in (-1, 1)
     )
     found = []
     for i in range(low[0], high[0] + 1):
         for j in range(low[1], high[1] + 1):
-            _, centre, radius = _seat(seed, kind, i, j)
-            away = [abs(a - c) - h for a, c, h in zip(centre, xy_um, half_um, strict=True)]
-            if max(away) < reach * radius / kind.radius_um[1]:
-                found.append(Cell(seed, kind, i, j))
+            _, seat = _seat(seed, kind, i, j)
+            if all(
+                abs(at - c) < h + own
+                for at, c, h, own in zip(seat.centre, xy_um, half_um, seat.half_um, strict=True)
+            ):
+                found.append(_cell(seed, kind, i, j))
     return found
 
 
-def _seat(seed: int, kind: CellKind, i: int, j: int) -> tuple[np.random.Generator, Array, float]:
-    """Return a tile's source of chance, and its cell's centre and radius, drawn first of all."""
+@functools.lru_cache(maxsize=48)
+def _cell(seed: int, kind: CellKind, i: int, j: int) -> Cell:
+    """Return a tile's cell; neighbouring fields share many."""
+    return Cell(seed, kind, i, j)
+
+
+def _seat(seed: int, kind: CellKind, i: int, j: int) -> tuple[np.random.Generator, Seat]:
+    """Return a tile's source of chance, and what is drawn of its cell first of all."""
     # Seeds are non-negative; zig-zag maps the tiles' signed numbers onto those.
     rng = np.random.default_rng([seed, *(2 * n if n >= 0 else -2 * n - 1 for n in (i, j))])
     jitter = rng.uniform(-kind.jitter_um, kind.jitter_um, 2)
     centre = np.array([i + 0.5, j + 0.5]) * kind.spacing_um + jitter
-    return rng, centre, float(rng.uniform(*kind.radius_um))
+    radius = float(rng.uniform(*kind.radius_um))
+    modes = rng.normal(0, kind.roughness), rng.uniform(0, 2 * np.pi, len(kind.roughness))
+    angle, stretch = float(rng.uniform(0, np.pi)), float(rng.uniform(*kind.stretch))
+    widest = radius * (1 + float(np.abs(modes[0]).sum()))
+    long, short = widest * stretch, widest / stretch
+    cos, sin = np.cos(angle), np.sin(angle)
+    half = float(np.hypot(long * cos, short * sin)), float(np.hypot(long * sin, short * cos))
+    return rng, Seat(centre, radius, angle, stretch, modes, half)
 
 
 class Cell:
@@ -101,10 +123,9 @@ class Cell:
 
     def __init__(self, seed: int, kind: CellKind, i: int, j: int) -> None:
         self.kind = kind
-        rng, self.centre, self.radius = _seat(seed, kind, i, j)
-        waves = len(kind.roughness)
-        self._modes = rng.normal(0, kind.roughness), rng.uniform(0, 2 * np.pi, waves)
-        self._angle, self._stretch = rng.uniform(0, np.pi), rng.uniform(*kind.stretch)
+        rng, seat = _seat(seed, kind, i, j)
+        self.centre, self.radius, self.half_um = seat.centre, seat.radius, seat.half_um
+        self._modes, self._angle, self._stretch = seat.modes, seat.angle, seat.stretch
         self._height = rng.uniform(*kind.height_um)
         self.nucleus_centre = self.centre + rng.normal(0, kind.nucleus_offset_um, 2)
         long, short = kind.nucleus.radii_um
@@ -137,12 +158,15 @@ class Cell:
         dx, dy = x - self.centre[0], y - self.centre[1]
         cos, sin = np.cos(self._angle), np.sin(self._angle)
         u, v = (cos * dx + sin * dy) / self._stretch, (cos * dy - sin * dx) * self._stretch
-        theta = np.arctan2(v, u)
-        amplitudes, phases = self._modes
-        outline = np.ones_like(theta)
-        for m, (a, p) in enumerate(zip(amplitudes, phases, strict=True)):
-            outline += a * np.cos((m + 2) * theta + p)
-        return np.asarray(np.hypot(u, v) / (self.radius * np.maximum(outline, 0.2)))
+        away = np.hypot(u, v)
+        # The waves of the angle's multiples, as powers of a number of the unit circle: no cosine a wave.
+        unit = (u + 1j * v) / np.maximum(away, 1e-9)
+        turning = unit.copy()
+        outline = np.ones_like(away)
+        for a, p in zip(*self._modes, strict=True):
+            turning *= unit
+            outline += (a * np.cos(p)) * turning.real - (a * np.sin(p)) * turning.imag
+        return np.asarray(away / (self.radius * np.maximum(outline, 0.2)))
 
     def nucleus_rho(self, x: Array, y: Array) -> Array:
         """Return the distance from the nucleus' centre in units of its outline."""
@@ -161,11 +185,10 @@ class Cell:
         hump = np.maximum(1.0 - rho**2, 0.0) ** kind.peak
         return np.asarray(edge * rim * rim * (3 - 2 * rim) + (self._height - edge) * hump)
 
-    def nucleus_thickness(self, x: Array, y: Array) -> Array:
-        """Return the thickness of the nucleus in micrometres, 0 outside."""
+    def nucleus_thickness(self, x: Array, y: Array, height: Array) -> Array:
+        """Return the thickness of the nucleus in micrometres, 0 outside, where the cell is of a height."""
         inside = np.maximum(1 - self.nucleus_rho(x, y) ** 2, 0.0)
-        thick = np.minimum(self.kind.nucleus.height_um * np.sqrt(inside), 0.8 * self.height(x, y))
-        return np.asarray(thick)
+        return np.asarray(np.minimum(self.kind.nucleus.height_um * np.sqrt(inside), 0.8 * height))
 
     def envelope(self, x: Array, y: Array) -> Array:
         """Return how much of the nuclear envelope stands upright at a place, 0 to 1."""
@@ -237,8 +260,9 @@ class Cell:
         cos, sin = np.cos(self._nucleus_angle), np.sin(self._nucleus_angle)
         x = self.nucleus_centre[0] + cos * u - sin * v
         y = self.nucleus_centre[1] + sin * u + cos * v
-        thick = self.nucleus_thickness(x, y)
-        z = GLASS_UM + self.height(x, y) / 2 + thick * rng.uniform(-0.5, 0.5, n)
+        height = self.height(x, y)
+        thick = self.nucleus_thickness(x, y, height)
+        z = GLASS_UM + height / 2 + thick * rng.uniform(-0.5, 0.5, n)
         dense = rng.lognormal(0, 0.7, n) * thick / max(self.kind.nucleus.height_um, 1e-6)
         for k in range(len(self.nucleoli.x)):
             away = np.hypot(x - self.nucleoli.x[k], y - self.nucleoli.y[k])

@@ -10,13 +10,13 @@ import numpy as np
 
 from livestain.simulate.grid import RadialGrid
 from livestain.simulate.mitochondria import NetworkNumbers
-from livestain.simulate.optics import Optics
 from livestain.simulate.profiles import DEFAULT_PROFILE, Profile, find_profile
 from livestain.simulate.volume import Cache, PointTransfer, Seen, Volume
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from livestain.simulate.optics import Optics
     from livestain.simulate.sensor import Sensor
 
     Light: TypeAlias = float | NDArray[np.float32]
@@ -351,8 +351,10 @@ class Dish:
             (seen, focus_um), lambda: volume.transfer(self.optics, focus_um, seen)
         )
         spectrum = volume.spectrum(volume.still("path", xy_um), transfer)
+        # It is small bodies that scatter light out of the aperture; what fills the cell is clear.
+        clear = replace(seen, absorption=0.0)
         for z, plane in zip(volume.z_um, volume.field(xy_um).bulk, strict=True):
-            spectrum += plane * volume.grid.lay(*seen.curve(self.optics, float(z) - focus_um))
+            spectrum += plane * volume.grid.lay(*clear.curve(self.optics, float(z) - focus_um))
         return spectrum
 
     def _illumination(self) -> NDArray[np.float32]:

@@ -88,13 +88,15 @@ def source_average(
     array of complex128, (points,)
     """
     edge = max(source.outer, *(disc.edge for disc in pupil))
-    turn = float(np.ptp(phase(np.linspace(0.0, edge, 65) ** 2)))
-    count = _STEP * int(np.ceil((_NODES + turn / _RADIANS_PER_NODE) / _STEP))
+    swing = float(np.ptp(phase(np.linspace(0.0, edge, 65) ** 2)))
+    count = _STEP * int(np.ceil((_NODES + swing / _RADIANS_PER_NODE) / _STEP))
     total = np.zeros(points, np.complex128)
     for disc in pupil:
         for rays in _rays(cutoff, points, source, disc.edge, min(count, _MOST_NODES)):
-            difference = phase(rays.scattered) - phase(rays.direct)[..., None]
-            arc = np.cos(difference) @ rays.along_arc + 1j * (np.sin(difference) @ rays.along_arc)
+            # Single precision turns several times as fast, and is off by 2e-5 rad at the most.
+            difference = np.float32(phase(rays.scattered) - phase(rays.direct)[..., None])
+            arc = np.empty(difference.shape[:-1], np.complex128)
+            arc.real, arc.imag = (turn(difference) @ rays.along_arc for turn in (np.cos, np.sin))
             total[rays.at] += disc.amplitude * (arc * rays.weight).sum(-1)
     return total
 
@@ -113,7 +115,7 @@ class _Rays:
         Squared radius of where their light arrives.
     weight : array of float64, (k, radius)
         Share of the source.
-    along_arc : array of float64, (angle,)
+    along_arc : array of float32, (angle,)
         Share of an arc.
     """
 
@@ -121,7 +123,7 @@ class _Rays:
     direct: NDArray[np.float64]
     scattered: NDArray[np.float64]
     weight: NDArray[np.float64]
-    along_arc: NDArray[np.float64]
+    along_arc: NDArray[np.float32]
 
 
 @lru_cache(maxsize=6)
@@ -152,5 +154,9 @@ def _rays(cutoff: float, points: int, source: Source, edge: float, count: int) -
         weight = (np.pi - begin) / np.pi * 2 * radius * span * share
         some = weight.any(-1)
         weight /= source.outer**2 - source.inner**2
-        found.append(_Rays(at[some], radius[some] ** 2, scattered[some], weight[some], share))
+        found.append(
+            _Rays(
+                at[some], radius[some] ** 2, scattered[some], weight[some], share.astype(np.float32)
+            )
+        )
     return [rays for rays in found if len(rays.at)]

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from livestain.simulate.blobs import Blobs
-from livestain.simulate.cells import GLASS_UM, Cell, cells_near, reach_um
+from livestain.simulate.cells import GLASS_UM, Cell, cells_near
 from livestain.simulate.grid import RadialGrid
 from livestain.simulate.optics import fluorescence_transfer, weak_object_transfer
 
@@ -148,9 +148,9 @@ class Seen:
 class Compressed:
     """Transfer functions of bodies of all heights and widths as weighted sums of a few radial curves.
 
-    The functions are the rows of a matrix, and that is of low rank: a singular value decomposition gives a few
-    curves of which every row is a weighted sum. So bodies of any height and width are drawn into as many planes
-    as there are curves, instead of into one a slice, and each plane is transformed once.
+    The functions are the rows of a matrix, and that is of low rank: a singular value decomposition gives a
+    few curves of which every row is a weighted sum. So bodies of any height and width are drawn into as many
+    planes as there are curves, instead of into one a slice, and each plane is transformed once.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ class Compressed:
             Which of its weights count.
         """
         count = int(np.ceil((top_um - GLASS_UM) / _HEIGHT_STEP_UM)) + 1
-        z_um = GLASS_UM + _HEIGHT_STEP_UM * np.arange(count)
+        z_um: NDArray[np.float64] = np.linspace(0, (count - 1) * _HEIGHT_STEP_UM, count) + GLASS_UM
         curves = [radial(float(z) - focus_um) for z in z_um]
         cutoff = curves[0][0]
         k = np.linspace(0, cutoff, len(curves[0][1]))
@@ -322,19 +322,23 @@ class Volume:
         height, width = self._padded
         half = width * self._pixel / 2, height * self._pixel / 2
         cells = cells_near(self._seed, self._kind, xy_um, half)
-        reach = reach_um(self._kind)
         x0, y0 = self._origin(xy_um)
         x = x0 + np.arange(width) * self._pixel
         y = y0 + np.arange(height) * self._pixel
         thick, nucleus, envelope = (np.zeros(self._padded) for _ in range(3))
         for cell in cells:
             here = tuple(
-                slice(*np.searchsorted(axis, (centre - reach, centre + reach)))
-                for axis, centre in ((y, cell.centre[1]), (x, cell.centre[0]))
+                slice(*np.searchsorted(axis, (centre - half, centre + half)))
+                for axis, centre, half in zip(
+                    (y, x), cell.centre[::-1], cell.half_um[::-1], strict=True
+                )
             )
             px, py = np.meshgrid(x[here[1]], y[here[0]])
-            np.maximum(thick[here], cell.height(px, py), out=thick[here])
-            np.maximum(nucleus[here], cell.nucleus_thickness(px, py), out=nucleus[here])
+            if not px.size:
+                continue
+            tall = cell.height(px, py)
+            np.maximum(thick[here], tall, out=thick[here])
+            np.maximum(nucleus[here], cell.nucleus_thickness(px, py, tall), out=nucleus[here])
             if self._kind.nucleus.envelope:
                 np.maximum(envelope[here], cell.envelope(px, py), out=envelope[here])
         bulk = np.empty((len(self.z_um), *self.grid.radius.shape), np.complex64)

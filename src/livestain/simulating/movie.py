@@ -32,7 +32,7 @@ _THICKEST_UM = 10.0
 _FIELDS_A_TIME = 4
 """Fields between which planes are made by turns: as many as a dish remembers."""
 
-_AIRY = 1.25
+_APART = 1.25
 """Distance of fields by their size: no two of them show the same cells."""
 
 
@@ -106,7 +106,7 @@ class SimulatedMovie:
         # A stream of its own: the dish's begin with the seed and something else.
         rng = np.random.default_rng([settings.seed, 0xF1E1D5])
         start = rng.uniform(-0.5, 0.5, 2)
-        pitch = [_AIRY * side * self.dish.pixel_size_um for side in settings.size]
+        pitch = [_APART * side * self.dish.pixel_size_um for side in settings.size]
         across = math.ceil(math.sqrt(settings.fields))
         self.centres_um = tuple(
             (

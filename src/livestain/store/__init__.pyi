@@ -5,8 +5,8 @@ from .create import check_place, create_store
 from .encoding import decode, encode
 from .export_tiff import Exported, export_tiff
 from .future import WriteFuture
-from .labels import Labels
 from .journal import Journal, journal_lines, journal_path, read_journal
+from .labels import Labels
 from .lock import StoreLock, lock_path
 from .plan import (
     ChannelPlan,

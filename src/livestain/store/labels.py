@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -80,7 +81,8 @@ class Labels:
             for position in plan.positions:
                 builder = LabelsBuilder(store.path / position.path / "labels", writer=writer)
                 builder.add_label(name, label_image(plan, name, labels), levels)
-                builder.prepare()
+                folder, _ = builder.prepare()
+                _whole_numbers(folder / name / "zarr.json")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"Cannot make the labels '{name}' of {store.path}: {error}. Expected a store without them, "
@@ -139,9 +141,7 @@ class Labels:
             If they are not there, or damaged.
         """
         try:
-            plane: NDArray[np.uint8] = (
-                self._array(index.p, level)[index.t, index.z].read().result()
-            )
+            plane: NDArray[np.uint8] = self._array(index.p, level)[index.t, index.z].read().result()
         except (OSError, ValueError, IndexError) as error:
             raise StoreError(
                 f"The labels '{self.name}' of plane {index.words} of {self._store.path} are not there, or "
@@ -156,6 +156,15 @@ class Labels:
                 image / "labels" / self.name / str(level), mode=self._store.mode
             )
         return self._arrays[p, level]
+
+
+def _whole_numbers(file: Path) -> None:
+    """Write the numbers of labels as whole ones: yaozarrs makes them 1.0, which ome-zarr-py refuses."""
+    group = json.loads(file.read_text(encoding="utf-8"))
+    told = group["attributes"]["ome"]["image-label"]
+    for entry in (*told["colors"], *told["properties"]):
+        entry["label-value"] = int(entry["label-value"])
+    file.write_text(json.dumps(group), encoding="utf-8")
 
 
 def _layout(shape: Sequence[int], codec: Codec) -> Layout:

@@ -1,0 +1,372 @@
+"""Simulated movies on the disk: a store each, whole or not at all, with its truth."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import time
+from collections import deque
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livestain._version import __version__
+from livestain.errors import DataError, StoreError
+from livestain.files import replacing
+from livestain.simulating.movie import SimulatedMovie
+from livestain.simulating.overview import draw_overview
+from livestain.stain.provenance import versions_of
+from livestain.store import (
+    Journal,
+    Labels,
+    StoreLock,
+    create_store,
+    encode,
+    finalise,
+    journal_path,
+    open_store,
+)
+from livestain.store.space import disk_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Generator, Iterator
+
+    from livestain.simulating.settings import MovieSettings
+    from livestain.store import Store, WriteFuture
+
+__all__ = ["MASK", "SimulationReport", "movie_path", "simulate_movies", "truth_path"]
+
+MASK = "mitochondria"
+"""Name of the labels that tell where mitochondria are."""
+
+_IN_FLIGHT = 8
+"""Planes on their way to the disk at a time."""
+
+_PACKAGES = ("numpy", "scipy", "tensorstore")
+
+_NOTE = (
+    "Simulated: no microscope took any of this. The channels that `truth` names, the labels and the numbers of "
+    "the network are what the simulation knows; the others are what its camera sees of it. All pixels follow "
+    "from `settings`, with the place of each plane in `planes`: livestain.simulating.SimulatedMovie computes "
+    "them again, by the same version."
+)
+
+
+@dataclass
+class SimulationReport:
+    """What was made.
+
+    Attributes
+    ----------
+    out : str
+        The folder.
+    movies : list of str
+        Paths of all movies that were asked for and are there.
+    kept : list of str
+        Those of them that were there already, made by the same settings.
+    planes : int
+        Planes that were written, all channels counted.
+    cut : int
+        Pixels of truth that were brighter than can be stored.
+    seconds : float
+        How long it took.
+    overview : str or None
+        The picture of some fields.
+    interrupted : bool
+        Whether it was stopped: movies may be missing, and none is there in part.
+    """
+
+    out: str
+    movies: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    planes: int = 0
+    cut: int = 0
+    seconds: float = 0.0
+    overview: str | None = None
+    interrupted: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON types."""
+        return asdict(self)
+
+
+def movie_path(out: Path | str, seed: int) -> Path:
+    """Return where the movie of a seed lies: OUT/movie-0001.ome.zarr."""
+    return Path(out) / f"movie-{seed:04d}.ome.zarr"
+
+
+def truth_path(movie: Path) -> Path:
+    """Return where the numbers of a movie's network lie: movie-0001.truth.csv beside it."""
+    return movie.with_name(f"{movie.name.removesuffix('.ome.zarr')}.truth.csv")
+
+
+def simulate_movies(
+    out: Path | str,
+    settings: MovieSettings,
+    *,
+    movies: int = 1,
+    overwrite: bool = False,
+    stop: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SimulationReport:
+    """Write simulated movies, one dish and one store each, that a training reads as they are.
+
+    Of each: OUT/movie-SEED.ome.zarr with what the camera sees (Brightfield, Mitochondria, perhaps DNA), the
+    same fluorescence free of noise ("Mitochondria truth"), and the labels `mitochondria`; beside it its
+    journal, and movie-SEED.truth.csv with length and number of the mitochondria in each field at each time.
+    And OUT/overview.png. The same settings give the same pixels. A movie is made under another name and moved
+    to its place when it is whole; one that is there already, of the same settings, is kept, so that the same
+    call goes on where one was stopped.
+
+    Parameters
+    ----------
+    out : Path
+        A folder; made if it is not there.
+    settings : MovieSettings
+        Of the first movie; the others have the seeds that follow.
+    movies : int
+        How many.
+    overwrite : bool
+        Whether to replace movies of other settings.
+    stop : threading.Event, optional
+        When set, ends after the plane that is being made.
+    progress : callable, optional
+        Called as ``(done, of)`` with numbers of places (field, time point, z).
+
+    Raises
+    ------
+    DataError
+        If `out` is no folder, or another movie is there under a name that is needed.
+    StoreError
+        If it cannot be written, or the disk has no space for it.
+    """
+    begun = time.perf_counter()
+    out = Path(out).absolute()
+    made = [
+        SimulatedMovie(settings.model_copy(update={"seed": settings.seed + n}))
+        for n in range(movies)
+    ]
+    report = SimulationReport(out=str(out))
+    todo = _todo(out, made, report, overwrite=overwrite)
+    of = len(made) * settings.n_planes
+    done = (len(made) - len(todo)) * settings.n_planes
+    for movie in todo:
+        if progress is not None:
+            progress(done, of)
+        path = movie_path(out, movie.settings.seed)
+        with StoreLock(path, "simulate"), _building(path) as building:
+            with closing(_written(building, movie, report)) as places:
+                for _ in places:
+                    done += 1
+                    if progress is not None:
+                        progress(done, of)
+                    if stop is not None and stop.is_set():
+                        report.interrupted = True
+                        break
+            if not report.interrupted:
+                _put_in_place(building, path)
+        if report.interrupted:
+            break
+    there = (movie_path(out, movie.settings.seed) for movie in made)
+    report.movies = [str(path) for path in there if path.exists()]
+    if report.movies:
+        picture = out / "overview.png"
+        draw_overview([Path(path) for path in report.movies], picture)
+        report.overview = str(picture)
+    report.seconds = round(time.perf_counter() - begun, 3)
+    return report
+
+
+def _todo(
+    out: Path, made: list[SimulatedMovie], report: SimulationReport, *, overwrite: bool
+) -> list[SimulatedMovie]:
+    """Return the movies that are not there yet; refuses what cannot work before anything is written."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out} is a file. Give --out a folder, in which the movies are to lie.")
+    todo = []
+    for movie in made:
+        path = movie_path(out, movie.settings.seed)
+        if not path.exists():
+            todo.append(movie)
+        elif _is_same(path, movie):
+            report.kept.append(str(path))
+        elif overwrite:
+            open_store(path).close()  # what is no store of ours is not removed
+            todo.append(movie)
+        else:
+            raise DataError(
+                f"{path} is there already, made otherwise. Give another --out or --seed, or --overwrite to "
+                "replace it."
+            )
+    needed = sum(movie.store_plan().nbytes() for movie in todo)
+    folder, free = disk_of(out / "movie")
+    if needed > free:
+        raise StoreError(
+            f"The movies may need {needed / 1e6:,.1f} MB and {folder} has {free / 1e6:,.1f} MB free. Make "
+            "room, ask for fewer or smaller planes, or choose another --out."
+        )
+    return todo
+
+
+def _is_same(path: Path, movie: SimulatedMovie) -> bool:
+    """Return whether a store holds just this movie, made by this version."""
+    try:
+        with open_store(path) as store:
+            made = store.attributes.get("simulation") or {}
+    except StoreError:
+        return False
+    settings = movie.settings.model_dump(mode="json")
+    return (
+        made.get("settings") == settings
+        and made.get("versions", {}).get("livestain") == __version__
+    )
+
+
+@contextmanager
+def _building(path: Path) -> Iterator[Path]:
+    """Give the path of a store in a folder beside its place, which is gone afterwards."""
+    folder = path.with_name(f".{path.name}.simulating")
+    # Nobody else builds there, since the movie is locked: it is of a process that was killed.
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder / path.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(building: Path, path: Path) -> None:
+    """Move a whole movie to its place, the store last: what lies beside it is there when it is."""
+    old = building.with_name("old")
+    try:
+        if path.exists():
+            path.rename(old)
+        for part in (journal_path, truth_path):
+            part(building).replace(part(path))
+        building.rename(path)
+    except OSError as error:
+        with suppress(OSError):
+            old.rename(path)
+        raise StoreError(
+            f"Cannot put {path.name} into {path.parent}: {error.strerror or error}. Close the programs that "
+            "have it open, and say the same again."
+        ) from error
+
+
+def _written(
+    path: Path, movie: SimulatedMovie, report: SimulationReport
+) -> Generator[None, None, None]:
+    """Write a movie, place by place; it is whole when the iterator has ended."""
+    settings, plan = movie.settings, movie.store_plan()
+    network = _network(movie)
+    attributes = {
+        "simulated": True,
+        "simulation": {
+            "note": _NOTE,
+            "settings": settings.model_dump(mode="json"),
+            "versions": {"livestain": __version__, **versions_of(_PACKAGES)},
+            "truth": [channel.name for channel in plan.channels if channel.truth is not None],
+            "labels": MASK,
+            "network": network,
+            "planes": {
+                "axes": ["p", "t", "z"],
+                "time_s": [t * settings.interval_s for t in range(settings.times)],
+                "z_um": [
+                    [movie.shown(p, 0, z).z_um for z in range(settings.planes)]
+                    for p in range(settings.fields)
+                ],
+                "xy_um": [list(xy) for xy in movie.centres_um],
+                "exposure_ms": {name: movie.exposure_ms(name) for name in movie.channels},
+                "frame": "(p * times + t) * planes + z",
+            },
+        },
+    }
+    with create_store(path, plan, attributes=attributes) as store:
+        labels = Labels.create(store, MASK, {1: ("mitochondrion", (255, 0, 255))})
+        with Journal(journal_path(path)) as journal:
+            journal.append("started", what="simulate", seed=settings.seed)
+            for place in movie.places():
+                report.planes += _write_place(store, labels, journal, movie, place, report)
+                yield
+            journal.append("finished", planes=settings.n_planes * len(movie.channels))
+    finalise(path)
+    _write_truth(truth_path(path), movie, network)
+
+
+def _write_place(
+    store: Store,
+    labels: Labels,
+    journal: Journal,
+    movie: SimulatedMovie,
+    place: tuple[int, int, int],
+    report: SimulationReport,
+) -> int:
+    """Write the planes of all channels at a place (p, t, z), and then tell the journal; return how many."""
+    shown = movie.shown(*place)
+    writes: deque[WriteFuture] = deque()
+    rows = []
+    for name in movie.channels:
+        index, plane = movie.index(name, *place), movie.plane(name, *place)
+        coding = movie.coding(name)
+        if coding is not None:
+            plane = encode(plane, coding.scale, coding.offset)
+            report.cut += int((plane == 65535).sum())
+        store.write_levels(index, plane)
+        writes.append(store.write(index, plane))
+        rows.append(
+            {
+                "index": list(index),
+                "camera_time_ms": 1000 * shown.time_s,
+                "exposure_ms": movie.exposure_ms(name),
+                "x_um": shown.xy_um[0],
+                "y_um": shown.xy_um[1],
+                "z_um": shown.z_um,
+                "image_number": shown.frame,
+            }
+        )
+    labels.write(movie.index(movie.channels[0], *place), movie.mask(*place))
+    for write in writes:
+        write.result()
+    journal.append_all("plane", rows)
+    return len(rows)
+
+
+def _network(movie: SimulatedMovie) -> list[dict[str, float]]:
+    """Return length and number of the mitochondria in each field at each time."""
+    settings, found = movie.settings, []
+    for p in range(settings.fields):
+        for t in range(settings.times):
+            numbers = movie.network(p, t)
+            found.append(
+                {
+                    "p": p,
+                    "t": t,
+                    "time_s": t * settings.interval_s,
+                    "length_um": round(float(numbers.length_um), 3),
+                    "number": int(numbers.number),
+                }
+            )
+    return found
+
+
+def _write_truth(path: Path, movie: SimulatedMovie, network: list[dict[str, float]]) -> None:
+    """Write the network's numbers as a table: a row a field and time point."""
+    fields = movie.store_plan().positions
+    try:
+        with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(
+                ["movie", "p", "field", "t", "time_s", "x_um", "y_um", "length_um", "number"]
+            )
+            for row in network:
+                p = int(row["p"])
+                where = (fields[p].name, row["t"], row["time_s"], *movie.centres_um[p])
+                table.writerow(
+                    [f"{movie.settings.seed:04d}", p, *where, row["length_um"], row["number"]]
+                )
+    except OSError as error:
+        raise StoreError(
+            f"Cannot write {path}: {error.strerror or error}. Expected a folder that can be written to, on a "
+            "disk with space."
+        ) from error
