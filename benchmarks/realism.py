@@ -3,18 +3,19 @@
     LIVESTAIN_DATA=FOLDER python benchmarks/realism.py --figure FILE.png
     LIVESTAIN_DATA=FOLDER python benchmarks/realism.py --profile my.yaml --figure FILE.png --no-results
 
-Real frames: the pairs of h9c2-omp25 (movies 009 to 011). Simulated: as many of the profile, each of a dish, a
-field, a time and a focus of its own. Both are scaled to 8 bits a frame, as the real ones were published. Compared:
+Real frames: the pairs of h9c2-omp25 (movies 009 to 011). Simulated: as many of the profile, each of a
+field, a time and a focus of its own. Both are scaled to 8 bits a frame, as the real ones were published.
+Compared:
 
-- the radial power spectrum of each frame less its mean, of unit variance, averaged over the frames in decibels;
-  the difference at 24 frequencies from 0.1 to 5 cycles a micrometre, and the largest one;
-- the histogram of pixel values in standard deviations from the median, and the distance of both (half the sum
-  of absolute differences: 0 equal, 1 nothing in common);
+- the radial power spectrum of each frame less its mean, of unit variance, averaged over the frames in
+  decibels; the difference at 24 frequencies from 0.1 to 5 cycles a micrometre, and the largest one;
+- the histogram of pixel values in standard deviations from the median, and the distance of both (half the
+  sum of absolute differences: 0 equal, 1 nothing in common);
 - Pearson of "blurred |brightfield - median|" with the fluorescence, the control without learning, in every
   profile and on the real movies.
 
-Numbers and charts go to results/realism.json, .svg. The picture holds real pixels, which are under GPL-3.0: it
-is written where you say and never becomes part of this repository.
+Numbers go to results/realism.json, charts to results/realism.svg. The picture holds real pixels, which are
+under GPL-3.0: it is written where you say and never becomes part of this repository.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from livestain.charts import Series, line_chart
 from livestain.metrics import no_learning_control, pearson
 from livestain.pictures import Panel, draw_panels, save_picture, stretched
 from livestain.simulate import Dish, Profile, find_profile, profile_names
@@ -39,6 +42,8 @@ RESULTS = Path(__file__).parent / "results" / "realism.json"
 MOVIES = ("009", "010", "011")
 REAL_PIXEL_UM = 0.08
 SIDE = 256
+FOCUS_UM = 0.35
+"""Standard deviation of the focus; the real frames are of two or three planes of a stack."""
 FREQUENCIES = np.geomspace(0.1, 5.0, 25)
 VALUES = np.linspace(-5, 8, 66)
 
@@ -70,12 +75,15 @@ def simulated_pairs(
 ) -> tuple[Frames, Frames]:
     """Return brightfield and fluorescence of fields within cells, scaled to 8 bits."""
     bright, green = [], []
-    for seed in range(first_seed, first_seed + count):
+    heights = np.random.default_rng(first_seed).normal(0, FOCUS_UM, 8)
+    for n in range(count):
+        seed = first_seed + n
         rng = np.random.default_rng(seed)
         dish = Dish(seed, profile, shape=shape)
+        focus = float(heights[n % len(heights)])
         while True:
             x, y = rng.uniform(-400, 400, 2)
-            place = float(rng.uniform(0, 1200)), float(rng.normal(0, 0.35)), (float(x), float(y))
+            place = float(rng.uniform(0, 1200)), focus, (float(x), float(y))
             # The real crops were taken of cells; an empty field would be compared with nothing.
             if dish.mask(*place, depth_um=4.0).mean() > 0.03:
                 break
@@ -117,7 +125,9 @@ def histogram(frames: Frames) -> NDArray[np.float64]:
 
 
 def control(bright: Frames, green: Frames) -> float:
-    return float(np.mean([pearson(no_learning_control(b), g) for b, g in zip(bright, green, strict=True)]))
+    return float(
+        np.mean([pearson(no_learning_control(b), g) for b, g in zip(bright, green, strict=True)])
+    )
 
 
 def compare(real: Frames, simulated: Frames, pixel_um: float) -> dict[str, object]:
@@ -157,12 +167,41 @@ def draw(path: Path, real: tuple[Frames, Frames], ours: tuple[Frames, Frames], n
     save_picture(draw_panels(rows, pixel_size_um=REAL_PIXEL_UM, caption=caption), path)
 
 
+def charts(result: dict[str, Any]) -> str:
+    """Return spectra and histograms of both channels, real and simulated, as one SVG."""
+    parts, top = [], 0
+    for channel in ("brightfield", "mitochondria"):
+        told = result[channel]
+        floor = min(*told["real_db"], *told["simulated_db"])
+        edges = np.asarray(told["histogram_edges_sd"])
+        for x, names, labels in (
+            (np.log10(told["cycles_per_um"]), ("real_db", "simulated_db"),
+             (f"{channel}: log10 of cycles per um", "dB above the lowest")),
+            ((edges[1:] + edges[:-1]) / 2, ("real_histogram", "simulated_histogram"),
+             (f"{channel}: standard deviations from the median", "share of pixels")),
+        ):  # fmt: skip
+            less = floor if names[0].endswith("db") else 0.0
+            series = [
+                Series(name.split("_")[0], x, np.asarray(told[name]) - less, colour)
+                for name, colour in zip(names, ("#444444", "#c2185b"), strict=True)
+            ]
+            chart = line_chart(series, x_label=labels[0], y_label=labels[1], width=420)
+            parts.append(f'<g transform="translate(0 {top})">{chart}</g>')
+            top += 330
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="620" height="{top}" '
+        f'style="background:white">{"".join(parts)}</svg>\n'
+    )
+
+
 def main() -> None:
     """Read the command line, compare, and write."""
     parser = argparse.ArgumentParser(description="Compare simulated frames with real ones.")
     parser.add_argument("--profile", default="h9c2-60x", help="name or YAML file")
     parser.add_argument("--frames", type=int, default=86, help="simulated frames")
-    parser.add_argument("--figure", type=Path, help="where to draw real frames beside simulated ones")
+    parser.add_argument(
+        "--figure", type=Path, help="where to draw real frames beside simulated ones"
+    )
     parser.add_argument("--no-results", action="store_true", help="print only")
     arguments = parser.parse_args()
     bright, green, movies = real_pairs(Path(os.environ.get("LIVESTAIN_DATA", "")))
@@ -201,11 +240,14 @@ def main() -> None:
             f"histograms differ by {told['histogram_distance']}"
         )
         if arguments.no_results:
-            for f, a, b in zip(told["cycles_per_um"], told["real_db"], told["simulated_db"], strict=True):
+            for f, a, b in zip(
+                told["cycles_per_um"], told["real_db"], told["simulated_db"], strict=True
+            ):
                 print(f"   {f:6.3f}  real {a:6.1f}  simulated {b:6.1f}  {b - a:+5.1f}")
     print("control:", result["control"])
     if not arguments.no_results:
         RESULTS.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        RESULTS.with_suffix(".svg").write_text(charts(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+# Two test processes share the cores, and threads that spin while they wait for each other's turn cost a
+# training of small planes ten times its own work. Before numpy and torch are loaded, which read it then;
+# the processes that tests start inherit it. A variable that is set already stays.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
 
 from livestain.simulating import movie_path
@@ -60,30 +62,43 @@ def test_it_tells_what_it_made_and_again_makes_nothing(livestain, data):
     assert "2 were there already" in ended.out
 
 
-@pytest.mark.parametrize("target", ["Mitochondria", "Mitochondria truth"])
-def test_a_training_reads_it_as_it_is_and_its_model_is_for_simulated_cells(
-    livestain, tmp_path, data, target
-):
+def recipe_of(tmp_path, target):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.replace("TARGET", target))
-    run = tmp_path / "run"
-    ended = livestain(
-        "train", recipe, "--data", data, "--out", run, "--leave-out", "0012", "--device", "cpu"
-    )
+    return recipe
+
+
+def test_what_the_camera_sees_can_be_learnt_too(tmp_path, data):
+    from livestain.training import Recipe, find_pairs
+    from livestain.training.pairs import PairSpec
+
+    recipe = Recipe.from_yaml(recipe_of(tmp_path, "Mitochondria"))
+    with (
+        find_pairs(data, PairSpec.of_recipe(recipe)) as pairs,
+        open_store(movie_path(data, 12)) as store,
+    ):
+        assert pairs.names == ("0011", "0012", "0013")
+        read = pairs.read(pairs.select(["0012"]).pairs[1])
+        assert np.array_equal(read.source[0, 0], store["Brightfield"][1, 0])
+        assert np.array_equal(read.target[0, 0], store["Mitochondria"][1, 0])
+
+
+def test_a_training_reads_it_as_it_is_and_its_model_is_for_simulated_cells(
+    livestain, tmp_path, data
+):
+    from livestain.bundle import read_bundle
+
+    recipe, run = recipe_of(tmp_path, "Mitochondria truth"), tmp_path / "run"
+    words = ("--data", data, "--out", run, "--leave-out", "0012", "--device", "cpu")
+    ended = livestain("train", recipe, *words)
     assert ended.code == 0, ended.err
     assert "All movies to train on are simulated" in ended.err
     facts = json.loads((run / "data.json").read_text())
-    assert {name: movie["pairs"] for name, movie in facts["movies"].items()} == {
-        "0011": 2,
-        "0013": 2,
-    }
-    assert all(movie["simulated"] for movie in facts["movies"].values())
-    if target == "Mitochondria truth":
-        from livestain.bundle import read_bundle
-
-        ended = livestain("export", run, "--out", tmp_path / "bundle", "--no-onnx")
-        assert ended.code == 0, ended.err
-        assert read_bundle(tmp_path / "bundle").description.simulated
+    assert set(facts["movies"]) == {"0011", "0013"}
+    assert all(movie["simulated"] and movie["pairs"] == 2 for movie in facts["movies"].values())
+    ended = livestain("export", run, "--out", tmp_path / "bundle", "--no-onnx")
+    assert ended.code == 0, ended.err
+    assert read_bundle(tmp_path / "bundle").description.simulated
 
 
 @pytest.mark.parametrize(
@@ -130,15 +145,19 @@ def test_ctrl_c_leaves_no_half_movie(tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "livestain", "simulate", "--out", str(out), "--json"]
     words = ["--movies", "1", "--size", "16", "--kind", "time", "--times", "100000"]
-    process = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, *words], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     journal = out / ".movie-0001.ome.zarr.simulating" / "movie-0001.ome.zarr.journal.jsonl"
     try:
         while not (journal.is_file() and b'"plane"' in journal.read_bytes()):
             assert process.poll() is None
+            time.sleep(0.01)  # nothing tells of a line in a file
         process.send_signal(signal.SIGINT)
         told, _ = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 130
     assert json.loads(told.splitlines()[-1])["interrupted"]
     assert not list(out.iterdir())

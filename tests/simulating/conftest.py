@@ -6,7 +6,7 @@ import pytest
 
 from livestain.simulating import MovieSettings, movie_path, simulate_movies
 
-SMALL = MovieSettings(seed=5, size=(40, 36), fields=2, planes=2, times=2, z_step_um=0.6, dna=True)
+SMALL = MovieSettings(seed=5, size=(64, 60), fields=2, planes=2, times=2, z_step_um=0.6, dna=True)
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def test_each_pixel_follows_from_what_the_store_says(small_movie):
             step = store.attributes["encoding"]["Mitochondria truth"]["scale"]
             truth = dish.truth(*at)
             assert np.abs(channel[p, t, z] - truth).max() <= 0.51 * step
-            assert truth.max() > 100 * step
+            assert np.asarray(channel).max() > 100 * step
             mask = labels.read(PlaneIndex(p, t, 0, z))
             assert np.array_equal(mask, dish.mask(*at))
             numbers = [n for n in made["network"] if (n["p"], n["t"]) == (p, t)]

@@ -93,10 +93,10 @@ def simulate(
 ) -> None:
     """Make paired movies of simulated cells, as stores that livestain train reads as they are.
 
-    Each has Brightfield and Mitochondria as a camera sees them, "Mitochondria truth" (free of noise), the true
-    outlines as labels, and length and number of the mitochondria in movie-SEED.truth.csv. The same command
-    gives the same pixels; after an interruption it goes on with the movies that are missing. Exit code 0: all
-    are there; 2: wrong input, nothing touched; 130: interrupted.
+    Each has Brightfield and Mitochondria as a camera sees them, "Mitochondria truth" (free of noise), the
+    true outlines as labels, and length and number of the mitochondria in movie-SEED.truth.csv. The same
+    command gives the same pixels; after an interruption it goes on with the movies that are missing. Exit
+    code 0: all are there; 2: wrong input, nothing touched; 130: interrupted.
     """
     if listing:
         _list()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymmcore_plus.metadata import summary_metadata
 from pymmcore_plus.metadata.serialize import json_dumps
 
+from livestain.live.microscope import SimulatedCore
 from livestain.stain.provenance import versions_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ def provenance(
     decided : bool
         Whether events are decided while it runs.
     """
+    simulation = core.simulation() if isinstance(core, SimulatedCore) else {}
     return {
+        # Simulated cells must never pass for real ones, whatever program opens the store later.
+        **simulation,
         "decided": decided,
         "sequence": sequence.model_dump(mode="json", exclude_unset=True),
         "versions": versions_of(_PACKAGES),

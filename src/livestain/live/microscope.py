@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import weakref
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from livestain.errors import MicroscopeError
 from livestain.live.camera import StageCore
@@ -97,6 +97,20 @@ class SimulatedCore(StageCore):
         if label not in ("mitochondria", "dna") or place is None:
             return None
         return self.camera.binned(self.dish.truth(*place, label=cast("Label", label)))
+
+    def simulation(self) -> dict[str, Any]:
+        """Return what a store says of a simulated run, as JSON types: with it a dish is made again."""
+        dish = self.camera.dish
+        return {
+            "simulated": True,
+            "simulation": {
+                "seed": dish.seed,
+                "profile": dish.profile.model_dump(mode="json"),
+                "shape": list(dish.shape),
+                "pixel_size_um": dish.pixel_size_um,
+                "faults": self.camera.faults.model_dump(mode="json", exclude_defaults=True),
+            },
+        }
 
     def light_report(self, predicted: int = 0, fields: int = 1) -> DoseReport:
         """Return what the dish got of light since the microscope was made, and what predicting spared it.

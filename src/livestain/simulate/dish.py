@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Dish", "Label"]
 
+_CACHE_BYTES = 400_000_000
+"""Room for transfer functions, and again for what does not move."""
+
 Label: TypeAlias = Literal["mitochondria", "dna"]
 """What fluoresces."""
 
@@ -91,8 +94,10 @@ class Dish:
         self._volume = Volume(seed, profile.cells, self.shape, self.pixel_size_um)
         self._lamp = self._illumination()
         self._lock = threading.RLock()
-        self._transfers: Cache[PointTransfer] = Cache(24)
-        self._stills: Cache[NDArray[np.complex64]] = Cache(12)
+        # A stack's planes need a transfer function each way and a still image each, a few tens in all.
+        room = _CACHE_BYTES // self._volume.plane_bytes
+        self._transfers: Cache[PointTransfer] = Cache(max(4, min(96, room // 12)))
+        self._stills: Cache[NDArray[np.complex64]] = Cache(max(4, min(96, room // 4)))
         self._images: Cache[NDArray[np.float32]] = Cache(8)
 
     # ---------------------------------------------------------------- frames
@@ -353,8 +358,8 @@ class Dish:
         spectrum = volume.spectrum(volume.still("path", xy_um), transfer)
         # It is small bodies that scatter light out of the aperture; what fills the cell is clear.
         clear = replace(seen, absorption=0.0)
-        for z, plane in zip(volume.z_um, volume.field(xy_um).bulk, strict=True):
-            spectrum += plane * volume.grid.lay(*clear.curve(self.optics, float(z) - focus_um))
+        for z, plane in volume.bulk(xy_um):
+            spectrum += plane * volume.grid.lay(*clear.curve(self.optics, z - focus_um))
         return spectrum
 
     def _illumination(self) -> NDArray[np.float32]:

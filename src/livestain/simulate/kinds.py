@@ -167,17 +167,17 @@ class CellKind(Settings):
     """What a model is to find."""
 
     droplets: Bodies = Bodies(
-        number=(6, 22), radius_um=(0.15, 0.38), index=(0.075, 0.10), outer=0.6
+        number=(14, 40), radius_um=(0.15, 0.38), index=(0.075, 0.10), outer=0.8
     )
     """Lipid droplets: small, and of the highest index."""
 
     vesicles: Bodies = Bodies(
-        number=(25, 50), radius_um=(0.15, 0.36), index=(-0.020, -0.008), outer=0.9
+        number=(45, 90), radius_um=(0.15, 0.4), index=(-0.022, -0.010), inner=0.3, outer=0.95
     )
     """Vesicles: filled with water, below the cytoplasm's index."""
 
     granules: Bodies = Bodies(
-        number=(20, 45), radius_um=(0.13, 0.32), index=(0.014, 0.035), inner=0.6, outer=0.9
+        number=(50, 100), radius_um=(0.13, 0.34), index=(0.014, 0.035), inner=0.0, outer=0.95
     )
     """Lysosomes, granules and the like: of the mitochondria's size and index."""
 
@@ -195,7 +195,7 @@ class CellKind(Settings):
     grains: int = Field(default=3500, ge=0)
     """Faint bodies of either sign (reticulum, ribosomes): the cytoplasm's unevenness."""
 
-    grain_path: float = 0.0006
+    grain_path: float = 0.0008
     """Standard deviation of a grain's volume times index, in cubic micrometres."""
 
     fibres: int = Field(default=7, ge=0)

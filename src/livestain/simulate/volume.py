@@ -16,7 +16,7 @@ from livestain.simulate.grid import RadialGrid
 from livestain.simulate.optics import fluorescence_transfer, weak_object_transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Iterator
 
     from numpy.typing import NDArray
 
@@ -75,15 +75,16 @@ class Field:
     ----------
     cells : list of Cell
         The cells that reach into the field.
-    bulk : array of complex64, (slice, ky, kx)
-        Optical path in micrometres of bodies and nuclei.
-    cover : array of float32, (y, x)
-        Thickness of the cells in micrometres, margin included.
+    cover, nucleus : array of float32, (y, x)
+        Thickness of cells and nuclei in micrometres, margin included.
+    envelope : array of float32, (y, x)
+        How much of a nuclear envelope stands upright, 0 to 1, likewise.
     """
 
     cells: list[Cell]
-    bulk: Spectrum
     cover: NDArray[np.float32]
+    nucleus: NDArray[np.float32]
+    envelope: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,9 +283,10 @@ class Volume:
         )
         self._spread = (np.sinc(ky)[:, None] ** 2 * np.sinc(kx)[None, :] ** 2).astype(np.float32)
         slices = int(np.ceil(kind.height_um[1] / SLICE_UM)) + 1
-        self.z_um = GLASS_UM + SLICE_UM * np.arange(slices)
-        """Height of the middle of each slice, in micrometres."""
-        self._fields: Cache[Field] = Cache(4)
+        self._slices_um = GLASS_UM + SLICE_UM * np.arange(slices)
+        self.plane_bytes = 4 * self.grid.radius.size
+        """Size of a real number a frequency, by which caches are bounded."""
+        self._fields: Cache[Field] = Cache(16)
         self._organelles: Cache[Blobs] = Cache(6)
         self._points: Cache[Points] = Cache(12)
 
@@ -341,19 +343,24 @@ class Volume:
             np.maximum(nucleus[here], cell.nucleus_thickness(px, py, tall), out=nucleus[here])
             if self._kind.nucleus.envelope:
                 np.maximum(envelope[here], cell.envelope(px, py), out=envelope[here])
-        bulk = np.empty((len(self.z_um), *self.grid.radius.shape), np.complex64)
-        for n, z in enumerate(self.z_um):
+        return Field(cells, *(a.astype(np.float32) for a in (thick, nucleus, envelope)))
+
+    def bulk(self, xy_um: tuple[float, float]) -> Iterator[tuple[float, Spectrum]]:
+        """Yield each slice's height (um), and the spectrum (ky, kx) of its bodies' and nuclei's path (um)."""
+        field, kind = self.field(xy_um), self._kind
+        middle = GLASS_UM + field.cover / 2
+        for z in self._slices_um:
             # How far each body fills this slice, from the glass up; the nucleus is centred in it.
             low, high = z - SLICE_UM / 2, z + SLICE_UM / 2
-            body = np.clip(np.minimum(GLASS_UM + thick, high) - max(low, GLASS_UM), 0, SLICE_UM)
-            middle = GLASS_UM + thick / 2
-            core = np.minimum(middle + nucleus / 2, high) - np.maximum(middle - nucleus / 2, low)
-            path = self._kind.index * body
-            path += self._kind.nucleus.index * np.clip(core, 0, SLICE_UM)
-            # The envelope is seen where it stands upright, at the nucleus' middle.
-            path += self._kind.nucleus.envelope * envelope * (np.abs(middle - z) < SLICE_UM / 2)
-            bulk[n] = fft.rfft2(path.astype(np.float32))
-        return Field(cells, bulk, thick.astype(np.float32))
+            top = np.minimum(GLASS_UM + field.cover, high)
+            path = kind.index * np.clip(top - max(low, GLASS_UM), 0, SLICE_UM)
+            core = np.minimum(middle + field.nucleus / 2, high)
+            core -= np.maximum(middle - field.nucleus / 2, low)
+            path += kind.nucleus.index * np.clip(core, 0, SLICE_UM)
+            if kind.nucleus.envelope:
+                # The envelope is seen where it stands upright, at the nucleus' middle.
+                path += kind.nucleus.envelope * field.envelope * (np.abs(middle - z) < SLICE_UM / 2)
+            yield float(z), fft.rfft2(path.astype(np.float32))
 
     def organelles(self, time_s: float, xy_um: tuple[float, float]) -> Blobs:
         """Return what moves, at a time (seconds) and a stage position (micrometres)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from livestain.simulate.dish import Label
     from livestain.store import Store
 
-__all__ = ["Shown", "SimulatedMovie"]
+__all__ = ["Shown", "SimulatedMovie", "channels_of"]
 
 _THICKEST_UM = 10.0
 """Micrometres of label, one above the other, whose light the truth's counts can hold at least."""
@@ -76,6 +77,13 @@ _CHANNELS = {
 }
 
 
+def channels_of(settings: MovieSettings) -> tuple[str, ...]:
+    """Return the names of a movie's channels, in the store's order."""
+    return tuple(
+        name for name, content in _CHANNELS.items() if settings.dna or content.label != "dna"
+    )
+
+
 class SimulatedMovie:
     """The planes of one movie, computed when they are asked for; the same settings give the same pixels.
 
@@ -99,14 +107,11 @@ class SimulatedMovie:
 
     def __init__(self, settings: MovieSettings) -> None:
         self.settings = settings
-        self.channels = tuple(
-            name for name, content in _CHANNELS.items() if settings.dna or content.label != "dna"
-        )
-        self.dish = Dish(settings.seed, settings.profile, shape=settings.size)
+        self.channels = channels_of(settings)
         # A stream of its own: the dish's begin with the seed and something else.
         rng = np.random.default_rng([settings.seed, 0xF1E1D5])
         start = rng.uniform(-0.5, 0.5, 2)
-        pitch = [_APART * side * self.dish.pixel_size_um for side in settings.size]
+        pitch = [_APART * side * settings.profile.pixel_size_um for side in settings.size]
         across = math.ceil(math.sqrt(settings.fields))
         self.centres_um = tuple(
             (
@@ -117,6 +122,11 @@ class SimulatedMovie:
         )
         away = rng.standard_normal(settings.fields) * settings.focus_spread
         self.focus_um = tuple(round(float(z), 3) for z in away)
+
+    @cached_property
+    def dish(self) -> Dish:
+        """The dish, made when it is first looked at: it takes memory."""
+        return Dish(self.settings.seed, self.settings.profile, shape=self.settings.size)
 
     @classmethod
     def of_store(cls, store: Store) -> SimulatedMovie:
@@ -249,7 +259,7 @@ class SimulatedMovie:
             n_z=settings.planes,
             height=settings.size[0],
             width=settings.size[1],
-            pixel_size_um=self.dish.pixel_size_um,
+            pixel_size_um=settings.profile.pixel_size_um,
             z_step_um=settings.z_step if settings.planes > 1 else None,
             t_interval_s=settings.interval_s if settings.times > 1 else None,
             channels=tuple(

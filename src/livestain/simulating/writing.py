@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import shutil
 import time
-from collections import deque
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from livestain._version import __version__
 from livestain.errors import DataError, StoreError
 from livestain.files import replacing
-from livestain.simulating.movie import SimulatedMovie
+from livestain.simulating.movie import SimulatedMovie, channels_of
 from livestain.simulating.overview import draw_overview
 from livestain.stain.provenance import versions_of
 from livestain.store import (
@@ -41,16 +40,13 @@ __all__ = ["MASK", "SimulationReport", "movie_path", "simulate_movies", "truth_p
 MASK = "mitochondria"
 """Name of the labels that tell where mitochondria are."""
 
-_IN_FLIGHT = 8
-"""Planes on their way to the disk at a time."""
-
 _PACKAGES = ("numpy", "scipy", "tensorstore")
 
 _NOTE = (
-    "Simulated: no microscope took any of this. The channels that `truth` names, the labels and the numbers of "
-    "the network are what the simulation knows; the others are what its camera sees of it. All pixels follow "
-    "from `settings`, with the place of each plane in `planes`: livestain.simulating.SimulatedMovie computes "
-    "them again, by the same version."
+    "Simulated: no microscope took any of this. The channels that `truth` names, the labels and the numbers "
+    "of the network are what the simulation knows; the others are what its camera sees of it. All pixels "
+    "follow from `settings`, with the place of each plane in `planes`: livestain.simulating.SimulatedMovie "
+    "computes them again, by the same version."
 )
 
 
@@ -144,20 +140,17 @@ def simulate_movies(
     """
     begun = time.perf_counter()
     out = Path(out).absolute()
-    made = [
-        SimulatedMovie(settings.model_copy(update={"seed": settings.seed + n}))
-        for n in range(movies)
-    ]
+    asked = [settings.model_copy(update={"seed": settings.seed + n}) for n in range(movies)]
     report = SimulationReport(out=str(out))
-    todo = _todo(out, made, report, overwrite=overwrite)
-    of = len(made) * settings.n_planes
-    done = (len(made) - len(todo)) * settings.n_planes
-    for movie in todo:
+    todo = _todo(out, asked, report, overwrite=overwrite)
+    of = movies * settings.n_planes
+    done = (movies - len(todo)) * settings.n_planes
+    for one in todo:
         if progress is not None:
             progress(done, of)
-        path = movie_path(out, movie.settings.seed)
+        path = movie_path(out, one.seed)
         with StoreLock(path, "simulate"), _building(path) as building:
-            with closing(_written(building, movie, report)) as places:
+            with closing(_written(building, SimulatedMovie(one), report)) as places:
                 for _ in places:
                     done += 1
                     if progress is not None:
@@ -167,9 +160,10 @@ def simulate_movies(
                         break
             if not report.interrupted:
                 _put_in_place(building, path)
+                report.planes += one.n_planes * len(channels_of(one))
         if report.interrupted:
             break
-    there = (movie_path(out, movie.settings.seed) for movie in made)
+    there = (movie_path(out, one.seed) for one in asked)
     report.movies = [str(path) for path in there if path.exists()]
     if report.movies:
         picture = out / "overview.png"
@@ -180,27 +174,27 @@ def simulate_movies(
 
 
 def _todo(
-    out: Path, made: list[SimulatedMovie], report: SimulationReport, *, overwrite: bool
-) -> list[SimulatedMovie]:
+    out: Path, asked: list[MovieSettings], report: SimulationReport, *, overwrite: bool
+) -> list[MovieSettings]:
     """Return the movies that are not there yet; refuses what cannot work before anything is written."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out} is a file. Give --out a folder, in which the movies are to lie.")
     todo = []
-    for movie in made:
-        path = movie_path(out, movie.settings.seed)
+    for one in asked:
+        path = movie_path(out, one.seed)
         if not path.exists():
-            todo.append(movie)
-        elif _is_same(path, movie):
+            todo.append(one)
+        elif _is_same(path, one):
             report.kept.append(str(path))
         elif overwrite:
             open_store(path).close()  # what is no store of ours is not removed
-            todo.append(movie)
+            todo.append(one)
         else:
             raise DataError(
                 f"{path} is there already, made otherwise. Give another --out or --seed, or --overwrite to "
                 "replace it."
             )
-    needed = sum(movie.store_plan().nbytes() for movie in todo)
+    needed = len(todo) * SimulatedMovie(asked[0]).store_plan().nbytes()
     folder, free = disk_of(out / "movie")
     if needed > free:
         raise StoreError(
@@ -210,18 +204,16 @@ def _todo(
     return todo
 
 
-def _is_same(path: Path, movie: SimulatedMovie) -> bool:
+def _is_same(path: Path, asked: MovieSettings) -> bool:
     """Return whether a store holds just this movie, made by this version."""
     try:
         with open_store(path) as store:
             made = store.attributes.get("simulation") or {}
     except StoreError:
         return False
-    settings = movie.settings.model_dump(mode="json")
-    return (
-        made.get("settings") == settings
-        and made.get("versions", {}).get("livestain") == __version__
-    )
+    versions = made.get("versions", {})
+    same: bool = made.get("settings") == asked.model_dump(mode="json")
+    return same and versions.get("livestain") == __version__
 
 
 @contextmanager
@@ -259,39 +251,40 @@ def _written(
 ) -> Generator[None, None, None]:
     """Write a movie, place by place; it is whole when the iterator has ended."""
     settings, plan = movie.settings, movie.store_plan()
-    network = _network(movie)
-    attributes = {
-        "simulated": True,
-        "simulation": {
-            "note": _NOTE,
-            "settings": settings.model_dump(mode="json"),
-            "versions": {"livestain": __version__, **versions_of(_PACKAGES)},
-            "truth": [channel.name for channel in plan.channels if channel.truth is not None],
-            "labels": MASK,
-            "network": network,
-            "planes": {
-                "axes": ["p", "t", "z"],
-                "time_s": [t * settings.interval_s for t in range(settings.times)],
-                "z_um": [
-                    [movie.shown(p, 0, z).z_um for z in range(settings.planes)]
-                    for p in range(settings.fields)
-                ],
-                "xy_um": [list(xy) for xy in movie.centres_um],
-                "exposure_ms": {name: movie.exposure_ms(name) for name in movie.channels},
-                "frame": "(p * times + t) * planes + z",
-            },
+    simulation: dict[str, Any] = {
+        "note": _NOTE,
+        "settings": settings.model_dump(mode="json"),
+        "versions": {"livestain": __version__, **versions_of(_PACKAGES)},
+        "truth": [channel.name for channel in plan.channels if channel.truth is not None],
+        "labels": MASK,
+        "planes": {
+            "axes": ["p", "t", "z"],
+            "time_s": [t * settings.interval_s for t in range(settings.times)],
+            "z_um": [
+                [movie.shown(p, 0, z).z_um for z in range(settings.planes)]
+                for p in range(settings.fields)
+            ],
+            "xy_um": [list(xy) for xy in movie.centres_um],
+            "exposure_ms": {name: movie.exposure_ms(name) for name in movie.channels},
+            "frame": "(p * times + t) * planes + z",
         },
     }
+    network: dict[tuple[int, int], dict[str, Any]] = {}
+    attributes = {"simulated": True, "simulation": simulation}
     with create_store(path, plan, attributes=attributes) as store:
         labels = Labels.create(store, MASK, {1: ("mitochondrion", (255, 0, 255))})
         with Journal(journal_path(path)) as journal:
             journal.append("started", what="simulate", seed=settings.seed)
             for place in movie.places():
-                report.planes += _write_place(store, labels, journal, movie, place, report)
+                _write_place(store, labels, journal, movie, place, report)
+                if place[:2] not in network:
+                    network[place[:2]] = _network(movie, *place[:2])
                 yield
             journal.append("finished", planes=settings.n_planes * len(movie.channels))
+        rows = [network[at] for at in sorted(network)]
+        store.update_attributes({"simulation": {**simulation, "network": rows}})
     finalise(path)
-    _write_truth(truth_path(path), movie, network)
+    _write_truth(truth_path(path), movie, rows)
 
 
 def _write_place(
@@ -301,10 +294,10 @@ def _write_place(
     movie: SimulatedMovie,
     place: tuple[int, int, int],
     report: SimulationReport,
-) -> int:
-    """Write the planes of all channels at a place (p, t, z), and then tell the journal; return how many."""
+) -> None:
+    """Write the planes of all channels and the labels at a place (p, t, z), and then tell the journal."""
     shown = movie.shown(*place)
-    writes: deque[WriteFuture] = deque()
+    writes: list[WriteFuture] = []
     rows = []
     for name in movie.channels:
         index, plane = movie.index(name, *place), movie.plane(name, *place)
@@ -329,28 +322,21 @@ def _write_place(
     for write in writes:
         write.result()
     journal.append_all("plane", rows)
-    return len(rows)
 
 
-def _network(movie: SimulatedMovie) -> list[dict[str, float]]:
-    """Return length and number of the mitochondria in each field at each time."""
-    settings, found = movie.settings, []
-    for p in range(settings.fields):
-        for t in range(settings.times):
-            numbers = movie.network(p, t)
-            found.append(
-                {
-                    "p": p,
-                    "t": t,
-                    "time_s": t * settings.interval_s,
-                    "length_um": round(float(numbers.length_um), 3),
-                    "number": int(numbers.number),
-                }
-            )
-    return found
+def _network(movie: SimulatedMovie, p: int, t: int) -> dict[str, Any]:
+    """Return length and number of the mitochondria in a field at a time."""
+    numbers = movie.network(p, t)
+    return {
+        "p": p,
+        "t": t,
+        "time_s": movie.shown(p, t, 0).time_s,
+        "length_um": round(float(numbers.length_um), 3),
+        "number": int(numbers.number),
+    }
 
 
-def _write_truth(path: Path, movie: SimulatedMovie, network: list[dict[str, float]]) -> None:
+def _write_truth(path: Path, movie: SimulatedMovie, network: list[dict[str, Any]]) -> None:
     """Write the network's numbers as a table: a row a field and time point."""
     fields = movie.store_plan().positions
     try:
@@ -360,7 +346,7 @@ def _write_truth(path: Path, movie: SimulatedMovie, network: list[dict[str, floa
                 ["movie", "p", "field", "t", "time_s", "x_um", "y_um", "length_um", "number"]
             )
             for row in network:
-                p = int(row["p"])
+                p = row["p"]
                 where = (fields[p].name, row["t"], row["time_s"], *movie.centres_um[p])
                 table.writerow(
                     [f"{movie.settings.seed:04d}", p, *where, row["length_um"], row["number"]]

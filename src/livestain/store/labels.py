@@ -80,9 +80,9 @@ class Labels:
         try:
             for position in plan.positions:
                 builder = LabelsBuilder(store.path / position.path / "labels", writer=writer)
-                builder.add_label(name, label_image(plan, name, labels), levels)
+                builder.add_label(name, label_image(plan, name), levels)
                 folder, _ = builder.prepare()
-                _whole_numbers(folder / name / "zarr.json")
+                _write_words(folder / name / "zarr.json", labels)
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"Cannot make the labels '{name}' of {store.path}: {error}. Expected a store without them, "
@@ -158,12 +158,17 @@ class Labels:
         return self._arrays[p, level]
 
 
-def _whole_numbers(file: Path) -> None:
-    """Write the numbers of labels as whole ones: yaozarrs makes them 1.0, which ome-zarr-py refuses."""
+def _write_words(file: Path, labels: Mapping[int, tuple[str, tuple[int, int, int]]]) -> None:
+    """Say what the labels are: yaozarrs writes numbers as 1.0, which ome-zarr-py refuses, and no words."""
     group = json.loads(file.read_text(encoding="utf-8"))
-    told = group["attributes"]["ome"]["image-label"]
-    for entry in (*told["colors"], *told["properties"]):
-        entry["label-value"] = int(entry["label-value"])
+    group["attributes"]["ome"]["image-label"] |= {
+        "colors": [
+            {"label-value": value, "rgba": [*color, 255]} for value, (_, color) in labels.items()
+        ],
+        "properties": [
+            {"label-value": value, "name": words} for value, (words, _) in labels.items()
+        ],
+    }
     file.write_text(json.dumps(group), encoding="utf-8")
 
 

@@ -12,7 +12,7 @@ from livestain.store.group import FORMAT
 from livestain.store.pyramid import level_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from livestain.store.plan import ChannelPlan, StorePlan
@@ -76,9 +76,7 @@ def _datasets(plan: StorePlan, axes: Sequence[str]) -> list[v05.Dataset]:
     return datasets
 
 
-def label_image(
-    plan: StorePlan, name: str, labels: Mapping[int, tuple[str, tuple[int, int, int]]]
-) -> v05.LabelImage:
+def label_image(plan: StorePlan, name: str) -> v05.LabelImage:
     """Return the attributes `ome` of a label image (t, z, y, x), two folders below the image's."""
     multiscale = v05.Multiscale(
         name=name,
@@ -88,19 +86,7 @@ def label_image(
         datasets=_datasets(plan, [axis for axis in AXES if axis != "c"]),
     )
     return v05.LabelImage.model_validate(
-        {
-            "multiscales": [multiscale],
-            "image-label": {
-                "colors": [
-                    {"label-value": value, "rgba": [*color, 255]}
-                    for value, (_, color) in labels.items()
-                ],
-                "properties": [
-                    {"label-value": value, "name": words} for value, (words, _) in labels.items()
-                ],
-                "source": {"image": "../../"},
-            },
-        }
+        {"multiscales": [multiscale], "image-label": {"source": {"image": "../../"}}}
     )
 
 

@@ -135,8 +135,8 @@ def prepare(
         if all(movie.simulated for movie in split.train.movies) and not recipe.card.simulated:
             if progress:
                 tell(
-                    "All movies to train on are simulated, so the model's card says so, and it is never chosen "
-                    "for real cells by itself."
+                    "All movies to train on are simulated, so the model's card says so, and it is never "
+                    "chosen for real cells by itself."
                 )
             card = recipe.card.model_copy(update={"simulated": True})
             recipe = recipe.model_copy(update={"card": card})
