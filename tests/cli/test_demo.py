@@ -15,6 +15,7 @@ import zarr
 from PIL import Image
 
 from livestain.bundle import find_bundle
+from livestain.cli import demo as demo_room
 from livestain.cli.demo import DEMO_SEED, demo_sequence
 from livestain.inference import Stainer
 from livestain.metrics import pearson
@@ -69,19 +70,24 @@ def test_what_the_demo_leaves_opens_elsewhere(done):
 
 
 @pytest.mark.slow
-def test_a_second_demo_replaces_the_first_but_never_a_run_of_the_users(done, tmp_path):
+def test_a_second_demo_replaces_the_first_but_never_a_run_of_the_users(
+    done, livestain, tmp_path, monkeypatch
+):
     folder, _ = done
     shutil.copytree(folder / "demo.ome.zarr", tmp_path / "demo.ome.zarr")
+    # Of one time point: nobody need wait for ten seconds of another dish.
+    once = demo_sequence().replace(time_plan={"interval": 0, "loops": 1})
+    monkeypatch.setattr(demo_room, "demo_sequence", lambda: once)
+    again = livestain("demo", "--out", tmp_path, "--seed", "3", "--json")
+    assert again.code == 0, again.err
+    assert zarr.open(tmp_path / "demo.ome.zarr", mode="r")["0"].shape[0] == 1
     about = json.loads((tmp_path / "demo.ome.zarr" / "zarr.json").read_text())
     about["attributes"]["livestain"]["sequence"]["metadata"] = {"somebody": "else's"}
     (tmp_path / "demo.ome.zarr" / "zarr.json").write_text(json.dumps(about))
-    refused = demo(tmp_path)
-    assert refused.returncode == 2
-    assert "exists already" in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-    again = demo(folder, "--json", "--seed", "3")
-    assert again.returncode == 0, again.stderr
+    refused = livestain("demo", "--out", tmp_path)
+    assert refused.code == 2
+    assert "exists already" in refused.err
+    assert "Traceback" not in refused.err
 
 
 def test_the_demo_shows_another_dish_than_the_model_was_trained_on():

@@ -268,7 +268,7 @@ def test_a_worker_that_was_told_too_much_looks_into_the_store(
     monkeypatch.setattr("livestain.stain.outbox._SIZE", 40)
     out = tmp_path / "run.ome.zarr"
     # Far more than the queue, the pipe (some 280) and what the worker took before its first plane was done.
-    n = 1000
+    n = 700
     session = Session(core, a_sequence(t=n), out, models={"mitochondria": str(tiny_bundle)})
     pids = []
     tell, missing = session._on_worker, session._ledger.missing

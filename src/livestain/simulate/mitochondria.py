@@ -37,8 +37,8 @@ _RETRACTED_UM = 0.3
 _WALL_SIGMA_UM = 0.08
 """Standard deviation of a piece of labelled membrane, with what it moves during an exposure."""
 
-_WALL_POINTS = 5
-"""Pieces of membrane a step along the tube, at any angle: the label of a membrane is grainy."""
+_WALL_POINTS = 8
+"""Pieces of membrane that one drawn point stands for, at any angle: the label of a membrane is grainy."""
 
 
 class NetworkNumbers(NamedTuple):
@@ -163,9 +163,11 @@ class Network:
         self._path = (volume * rng.uniform(*kind.index, n))[self._owner]
         self._bright = (volume * rng.lognormal(0, 0.2, n))[self._owner]
         self._wandering = Wandering.drawn(rng, n, kind.wander_um)
-        self._root = parent[
-            self._owner
-        ]  # a tube is its own parent: branches are not branched again
+        # A tube is its own parent: branches are not branched again.
+        self._root = parent[self._owner]
+        # Two steps are drawn as one body: 5 of them a micrometre are more than any objective tells apart.
+        # Each tube begins with an even step, so no body is of two tubes.
+        self._drawn = np.flatnonzero(np.rint(self._s / STEP_UM).astype(np.intp) % 2 == 0)
         self._places_to_divide(rng, length, first, parent, place)
         self._wall(rng, x, y, keep)
 
@@ -256,12 +258,13 @@ class Network:
             return
         along_y, along_x = (np.gradient(a, axis=1)[keep] for a in (y, x))
         norm = np.maximum(np.hypot(along_x, along_y), 1e-9)
-        turn = rng.uniform(0, 2 * np.pi, (_WALL_POINTS, len(self._s)))
-        radius = self._diameter / 2
-        across, up = radius * np.cos(turn), radius * np.sin(turn)
-        self._wall_x = -across * along_y / norm
-        self._wall_y = across * along_x / norm
-        self._wall_z = up
+        here = self._drawn
+        turn = rng.uniform(0, 2 * np.pi, (_WALL_POINTS, len(here)))
+        radius = self._diameter[here] / 2
+        across = radius * np.cos(turn) / norm[here]
+        self._wall_x = -across * along_y[here]
+        self._wall_y = across * along_x[here]
+        self._wall_z = radius * np.sin(turn)
 
     def _places(
         self, time_s: float, flow: Callable[[Array, Array], tuple[Array, Array]]
@@ -273,21 +276,23 @@ class Network:
         self, time_s: float, flow: Callable[[Array, Array], tuple[Array, Array]]
     ) -> list[Blobs]:
         """Return the network where it is at a time (seconds), carried by the streaming cytoplasm."""
-        x, y = self._places(time_s, flow)
+        here = self._drawn
+        x, y = (a[here] for a in self._places(time_s, flow))
+        z, sigma = self._z[here], self._diameter[here] / 4
         share = self._share(self._opened(time_s))
-        path, label = self._path * share, self._bright * share
-        nothing = np.zeros(len(x))
+        path, label = (np.add.reduceat(a * share, here) for a in (self._path, self._bright))
         if self._kind.label == "matrix":
-            return [Blobs(x, y, self._z, self._diameter / 4, path, label)]
+            return [Blobs(x, y, z, sigma, path, label)]
+        nothing = np.zeros(len(here))
         wall = Blobs(
             (x + self._wall_x).ravel(),
             (y + self._wall_y).ravel(),
-            (self._z + self._wall_z).ravel(),
+            (z + self._wall_z).ravel(),
             np.full(self._wall_x.size, _WALL_SIGMA_UM),
             np.zeros(self._wall_x.size),
             np.broadcast_to(label / _WALL_POINTS, self._wall_x.shape).ravel(),
         )
-        return [Blobs(x, y, self._z, self._diameter / 4, path, nothing), wall]
+        return [Blobs(x, y, z, sigma, path, nothing), wall]
 
     def outline(
         self, time_s: float, flow: Callable[[Array, Array], tuple[Array, Array]]

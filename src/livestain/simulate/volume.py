@@ -38,7 +38,10 @@ _HEIGHT_STEP_UM = 0.15
 """Distance of the heights at which transfer functions of points are computed."""
 
 _SIGMAS_UM = (0.04, 0.08, 0.12, 0.16, 0.2, 0.26, 0.32, 0.4)
-"""Widths of bodies likewise; between them it is interpolated."""
+"""Widths of bodies likewise."""
+
+_FINE = 4
+"""How many times finer the weights of heights and widths are interpolated; of these the nearest is taken."""
 
 _TOLERANCE = 0.02
 """Share of the image (root mean square) that may be lost by compressing the transfer functions."""
@@ -155,18 +158,18 @@ class Compressed:
 
     Attributes
     ----------
-    z_um : array of float64, (height,)
-        Heights of the nodes.
-    nodes : array of float64, (height, width, curve)
-        Weights of the curves; the widths are those of `_SIGMAS_UM`.
+    nodes : array of float64, (height x width, curve)
+        Weights of the curves, for all heights and widths at which there are nodes.
+    widths : int
+        Number of widths.
     cutoff : float
         Frequency of the curves' end, in cycles per micrometre.
     curves : array of float64, (curve, n)
         As `RadialGrid.lay` takes them.
     """
 
-    z_um: NDArray[np.float64]
     nodes: NDArray[np.float64]
+    widths: int
     cutoff: float
     curves: NDArray[np.float64]
 
@@ -196,8 +199,8 @@ class Compressed:
         k = np.linspace(0, cutoff, len(curves[0][1]))
         bodies = np.exp(-2 * (np.pi * np.outer(_SIGMAS_UM, k)) ** 2)
         rows = (np.stack([c for _, c in curves])[:, None, :] * bodies[None]).reshape(-1, len(k))
-        zi, si, _, _ = _nearest(z_um, usual.z, usual.sigma)
-        power = np.bincount(zi * len(_SIGMAS_UM) + si, getattr(usual, what) ** 2, len(rows))
+        at = _node(usual.z, usual.sigma, count, 1)
+        power = np.bincount(at, getattr(usual, what) ** 2, len(rows))
         often = np.maximum(np.sqrt(power / max(power.max(), 1e-30)), _RARE)[:, None]
         # Frequencies of a plane lie the denser the higher they are, so errors there count for more.
         weight = np.sqrt(np.maximum(k, k[1] / 2))
@@ -205,20 +208,38 @@ class Compressed:
         lost = np.sqrt(np.cumsum((s**2)[::-1])[::-1])
         rank = max(int(np.count_nonzero(lost > _TOLERANCE * lost[0])), 1)
         nodes = (u[:, :rank] * s[:rank] / often).reshape(count, len(_SIGMAS_UM), rank)
-        return cls(z_um, nodes, cutoff, v[:rank] / weight)
+        nodes = _finer(_finer(nodes, 0), 1)
+        return cls(nodes.reshape(-1, rank), nodes.shape[1], cutoff, v[:rank] / weight)
+
+    def weights(
+        self, z_um: NDArray[np.float64], sigma_um: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return what bodies of these heights and widths (n,) add to each curve, (curve, n)."""
+        heights = (len(self.nodes) // self.widths - 1) // _FINE + 1
+        return self.nodes.T.take(_node(z_um, sigma_um, heights, _FINE), axis=1)
 
 
-def _nearest(
-    nodes_um: NDArray[np.float64], z_um: NDArray[np.float64], sigma_um: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the nodes below each height and width, and how far it is on to the next ones (0 to 1)."""
+def _finer(nodes: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """Interpolate to `_FINE` times as many nodes along an axis."""
+    n = nodes.shape[axis]
+    place = np.arange((n - 1) * _FINE + 1) / _FINE
+    low = np.minimum(place.astype(np.intp), n - 2)
+    shape = [1] * nodes.ndim
+    shape[axis] = -1
+    share = (place - low).reshape(shape)
+    return np.asarray(nodes.take(low, axis) * (1 - share) + nodes.take(low + 1, axis) * share)
+
+
+def _node(
+    z_um: NDArray[np.float64], sigma_um: NDArray[np.float64], heights: int, fine: int
+) -> NDArray[np.intp]:
+    """Return the place of the nearest node, of `fine` times as many as there are heights and widths."""
     sigmas = np.asarray(_SIGMAS_UM)
-    z = np.clip((z_um - nodes_um[0]) / _HEIGHT_STEP_UM, 0, len(nodes_um) - 1.001)
-    sigma = np.clip(sigma_um, sigmas[0], sigmas[-1] - 1e-6)
-    zi, si = z.astype(np.intp), np.searchsorted(sigmas, sigma, side="right") - 1
-    # A Gaussian's transform is straight in the variance for small ones.
-    low, high = sigmas[si] ** 2, sigmas[si + 1] ** 2
-    return zi, si, z - zi, (sigma**2 - low) / (high - low)
+    most = (heights - 1) * fine
+    z = np.clip(np.rint((z_um - GLASS_UM) * (fine / _HEIGHT_STEP_UM)), 0, most)
+    # A Gaussian's transform is straight in the variance for small ones, so nodes count by it.
+    width = np.rint(np.interp(sigma_um**2, sigmas**2, fine * np.arange(len(sigmas))))
+    return np.asarray(z * ((len(sigmas) - 1) * fine + 1) + width, dtype=np.intp)
 
 
 class PointTransfer:
@@ -244,12 +265,7 @@ class PointTransfer:
 
     def weights(self, points: Points) -> NDArray[np.float64]:
         """Return what each body adds to each of the planes, (plane, n)."""
-        nodes = self._compressed.nodes
-        zi, si, zw, sw = _nearest(self._compressed.z_um, points.z, points.sigma)
-        zw, sw = zw[:, None], sw[:, None]
-        lower = nodes[zi, si] * (1 - sw) + nodes[zi, si + 1] * sw
-        upper = nodes[zi + 1, si] * (1 - sw) + nodes[zi + 1, si + 1] * sw
-        return np.asarray((lower * (1 - zw) + upper * zw).T)
+        return self._compressed.weights(points.z, points.sigma)
 
 
 class Volume:
