@@ -1,4 +1,4 @@
-"""How like real frames are simulated ones? Spectra, histograms, a control without learning, and a picture.
+"""How like real frames simulated ones are: spectra, histograms, a control without learning, a picture.
 
     LIVESTAIN_DATA=FOLDER python benchmarks/realism.py --figure FILE.png
     LIVESTAIN_DATA=FOLDER python benchmarks/realism.py --profile my.yaml --figure FILE.png --no-results

@@ -1,15 +1,15 @@
-"""What is a model worth on real cells that was trained on simulated ones alone?
+"""What a model is worth on real cells that was trained on simulated ones alone.
 
     LIVESTAIN_DATA=FOLDER python benchmarks/sim_to_real.py --runs RUNS
     LIVESTAIN_DATA=FOLDER python benchmarks/sim_to_real.py --runs RUNS --steps 300 --movies 8 --no-results
 
-Makes movies of the profile h9c2-60x with `livestain simulate`, each with its own draw of what nobody knows of a
-real microscope (where brightfield is focused, how wide the condenser is, how much light there was, how much
-mitochondria stand out), trains benchmarks/sim_to_real.yaml on them, and scores the model on the real movies
-009 to 011 of h9c2-omp25, of which no pixel was in the training. Beside it: the control without learning ("blurred
-|brightfield - median|"), the shipped model of simulated cells that knows another kind of cell, and the models
-trained on the other two real movies (results/nested.json). The model is also scored on simulated dishes that it
-never saw.
+Makes movies of the profile h9c2-60x with `livestain simulate`, each with its own draw of what nobody
+knows of a real microscope (where brightfield is focused, how wide the condenser is, how much light there
+was, how much mitochondria stand out), trains benchmarks/sim_to_real.yaml on them, and scores the model on
+the real movies 009 to 011 of h9c2-omp25, of which no pixel was in the training. Beside it: the control
+without learning ("blurred |brightfield - median|"), the shipped model of simulated cells that knows
+another kind of cell, and the models trained on the other two real movies (results/nested.json). The model
+is also scored on simulated dishes that it never saw.
 
 What is finished is not done again. Results go to results/sim_to_real.json.
 """

@@ -31,7 +31,7 @@ _THICKEST_UM = 10.0
 """Micrometres of label, one above the other, whose light the truth's counts can hold at least."""
 
 _FIELDS_A_TIME = 4
-"""Fields between which planes are made by turns: as many as a dish remembers."""
+"""Fields between which planes are made by turns: a dish remembers that many with room to spare."""
 
 _APART = 1.25
 """Distance of fields by their size: no two of them show the same cells."""
