@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["GLASS_UM", "Cell", "cells_near"]
+__all__ = ["GLASS_UM", "Cell", "cell_at", "cells_near"]
 
 GLASS_UM = -1.2
 """Height of the cover glass; height 0 is where the focus is found first."""
@@ -82,12 +82,12 @@ def cells_near(
                 abs(at - c) < h + own
                 for at, c, h, own in zip(seat.centre, xy_um, half_um, seat.half_um, strict=True)
             ):
-                found.append(_cell(seed, kind, i, j))
+                found.append(cell_at(seed, kind, i, j))
     return found
 
 
 @functools.lru_cache(maxsize=48)
-def _cell(seed: int, kind: CellKind, i: int, j: int) -> Cell:
+def cell_at(seed: int, kind: CellKind, i: int, j: int) -> Cell:
     """Return a tile's cell; neighbouring fields share many."""
     return Cell(seed, kind, i, j)
 

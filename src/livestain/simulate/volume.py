@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 from livestain.simulate.blobs import Blobs
-from livestain.simulate.cells import GLASS_UM, Cell, cells_near
+from livestain.simulate.cells import GLASS_UM, Cell, cell_at, cells_near
 from livestain.simulate.grid import RadialGrid
 from livestain.simulate.optics import fluorescence_transfer, weak_object_transfer
 
@@ -141,7 +141,7 @@ class Seen:
         """
         if self.what == "label":
             return fluorescence_transfer(optics, dz_um, self.wavelength_um)
-        cutoff, phase, absorbed = weak_object_transfer(optics, dz_um)
+        cutoff, phase, absorbed = _weak_object_transfer(optics, dz_um)
         if self.turned:
             phase, absorbed = -absorbed, phase
         wave = 2 * np.pi / optics.brightfield_wavelength_um
@@ -457,11 +457,19 @@ class Volume:
         return np.asarray(spectra.sum(0), np.complex64)
 
 
+@functools.lru_cache(maxsize=512)
+def _weak_object_transfer(
+    optics: Optics, dz_um: float
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Compute a height's once for what moves and what does not."""
+    return weak_object_transfer(optics, dz_um)
+
+
 @functools.lru_cache(maxsize=256)
 def _compressed(kind: CellKind, optics: Optics, focus_um: float, seen: Seen) -> Compressed:
     """Compress the transfer functions: once for all dishes of a kind."""
     # The same cell whatever dish was seen first: pixels must not depend on the order of calls.
-    cell = Cell(0, kind, 0, 0)
+    cell = cell_at(0, kind, 0, 0)
     usual = cell.organelles(0.0)
     if seen.still:
         usual = cell.static if seen.what == "path" else cell.chromatin
