@@ -19,7 +19,7 @@ from livestain.cli import demo as demo_room
 from livestain.cli.demo import DEMO_SEED, demo_sequence
 from livestain.inference import Stainer
 from livestain.metrics import pearson
-from livestain.simulate import Dish
+from livestain.simulate import Dish, Profile
 from livestain.store import open_store
 
 COMMAND = Path(sys.executable).with_name("livestain")
@@ -54,6 +54,23 @@ def test_the_demo_stains_every_plane_better_than_the_control(done):
     assert result["pearson"] >= result["pearson_control"] + 0.2
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p95"]
     assert (folder / result["store"]).is_dir()
+    assert result["light"]["spared_planes"] == 30
+
+
+@pytest.mark.slow
+def test_the_demos_store_says_that_its_cells_are_simulated_and_makes_them_again(done):
+    folder, _ = done
+    with open_store(folder / "demo.ome.zarr") as store:
+        assert store.attributes["simulated"] is True
+        made = store.attributes["simulation"]
+    dish = Dish(
+        made["seed"],
+        Profile.model_validate(made["profile"]),
+        shape=tuple(made["shape"]),
+        pixel_size_um=made["pixel_size_um"],
+    )
+    assert made["faults"] == {}
+    np.testing.assert_array_equal(dish.truth(5.0), Dish(DEMO_SEED).truth(5.0))
 
 
 @pytest.mark.slow
