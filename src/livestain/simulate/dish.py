@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Dish", "Label"]
 
+_NOISE = 0x401535
+"""Stream of random numbers of the camera and the lamp; cells have others."""
+
 _CACHE_BYTES = 400_000_000
 """Room for transfer functions, and again for what does not move."""
 
@@ -41,7 +45,8 @@ class Dish:
     Fast by what is kept: what does not move is an image once per focus and position; the transfer functions
     of all heights are compressed into a few curves once per focus (see `PointTransfer`); the planes of one
     stack share their bodies. So a new time point costs a few Fourier transforms, a repeated one the noise.
-    Safe to use from several threads.
+    Safe to use from several threads. Only the nearest 3 to 6 um around the frame are computed: light of what
+    lies farther outside, out of focus by more than 2.5 um, is missing at its edges.
 
     Parameters
     ----------
@@ -91,7 +96,9 @@ class Dish:
         )
         self.optics = optics if optics is not None else profile.optics
         self.sensor = sensor if sensor is not None else profile.sensor
-        self._volume = Volume(seed, profile.cells, self.shape, self.pixel_size_um)
+        sine = min(self.optics.working_aperture / self.optics.medium, 0.95)
+        slope = sine / math.sqrt(1 - sine * sine)
+        self._volume = Volume(seed, profile.cells, self.shape, self.pixel_size_um, slope)
         self._lamp = self._illumination()
         self._lock = threading.RLock()
         # A stack's planes need a transfer function each way and a still image each, a few tens in all.
@@ -164,7 +171,7 @@ class Dish:
         label : "mitochondria" or "dna"
             What is excited.
         unbleached : float or array of float32, (y, x)
-            Share of the label that still shines.
+            Share of the label that still shines; the cells' own fluorescence bleaches with it.
         """
         xy_um = _pair(xy_um)
         with self._lock:
@@ -193,7 +200,7 @@ class Dish:
         exposure_ms: float,
         binning: int,
     ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        rng = np.random.default_rng([self.seed, kind, frame])
+        rng = np.random.default_rng([self.seed, _NOISE, kind, frame])
         return self.sensor.expose(electrons, rng, exposure_ms=exposure_ms, binning=binning)
 
     # ----------------------------------------------------------------- truth
@@ -256,8 +263,8 @@ class Dish:
         time_s, z_um, xy_um
             As in `brightfield`.
         depth_um : float, optional
-            Thickness of the plane in micrometres; None takes the depth of field, refractive index times
-            wavelength by the squared aperture.
+            Thickness of the plane in micrometres; None takes the depth of field, the medium's refractive
+            index times the wavelength by the squared aperture.
 
         Returns
         -------
@@ -266,8 +273,7 @@ class Dish:
         """
         optics = self.optics
         if depth_um is None:
-            aperture = optics.numerical_aperture
-            depth_um = optics.refractive_index * optics.emission_wavelength_um / aperture**2
+            depth_um = optics.medium * optics.emission_wavelength_um / optics.working_aperture**2
         xy_um = _pair(xy_um)
         with self._lock:
             parts = [c.outline(float(time_s)) for c in self._volume.field(xy_um).cells]
@@ -365,7 +371,7 @@ class Dish:
     def _illumination(self) -> NDArray[np.float32]:
         """Return the lamp's brightness over the camera: a slope, a fall-off, and a fixed pattern."""
         profile = self.profile
-        rng = np.random.default_rng([self.seed, 2])
+        rng = np.random.default_rng([self.seed, _NOISE, 2])
         y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in self.shape)
         slope = rng.uniform(-profile.uneven, profile.uneven, 2).astype(np.float32)
         field = 1 + slope[0] * y[:, None] + slope[1] * x[None, :]

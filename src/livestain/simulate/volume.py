@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from livestain.simulate.optics import Optics
 
     Spectrum: TypeAlias = NDArray[np.complex64]
-    Radial: TypeAlias = Callable[[float], tuple[float, NDArray[np.float64]]]
-    """From a height above the focal plane (um) to a cutoff and a radial curve, as `RadialGrid.lay` takes."""
 
 __all__ = ["SLICE_UM", "Cache", "Field", "PointTransfer", "Points", "Seen", "Volume"]
 
@@ -37,8 +35,8 @@ SLICE_UM = 0.4
 _HEIGHT_STEP_UM = 0.15
 """Distance of the heights at which transfer functions of points are computed."""
 
-_SIGMAS_UM = (0.04, 0.08, 0.12, 0.16, 0.2, 0.26, 0.32, 0.4)
-"""Widths of bodies likewise."""
+_SIGMAS_UM = (0.04, 0.08, 0.12, 0.16, 0.2, 0.26, 0.32, 0.4, 0.55, 0.75)
+"""Widths of bodies likewise; wider ones (radii above 1.6 um) are refused by the settings."""
 
 _FINE = 4
 """How many times finer the weights of heights and widths are interpolated; of these the nearest is taken."""
@@ -49,8 +47,17 @@ _TOLERANCE = 0.02
 _RARE = 0.05
 """Weight, beside the commonest, of heights and widths of which a usual cell has nothing."""
 
-_MARGIN_UM = 3.2
-"""Border simulated around a field, so that its opposite edges do not meet."""
+_CACHE_BYTES = 300_000_000
+"""Room for fields."""
+
+_CELL_BYTES = 1_000_000
+"""What a cell takes in memory, about."""
+
+_MARGINS_UM = (3.2, 6.0)
+"""Least and widest border simulated around a field, whose light reaches into it when out of focus."""
+
+_DEFOCUS_UM = 2.5
+"""Distance from the focus up to which the border holds all light that reaches into the field."""
 
 
 class Cache(Generic[_T]):
@@ -102,12 +109,15 @@ class Points:
         What each gets, times the body's weight per pixel area.
     z, sigma : array of float64, (n,)
         Height and standard deviation in micrometres.
+    negative : array of bool, (n,)
+        Whether its path is below the surrounding's.
     """
 
     pixel: NDArray[np.intp]
     share: NDArray[np.float64]
     z: NDArray[np.float64]
     sigma: NDArray[np.float64]
+    negative: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +131,8 @@ class Seen:
     still : bool
         Whether it is about the bodies that do not move.
     absorption : float
-        Amplitude absorption per radian of phase; of `path`.
+        Amplitude absorption per radian of phase; of `path`. Bodies below the medium's index scatter light
+        out of the aperture too, so for them its sign is turned round with that of the path.
     turned : bool
         Whether phase and absorption change roles, which is DIC's second image; of `path`.
     wavelength_um : float or None
@@ -134,8 +145,15 @@ class Seen:
     turned: bool = False
     wavelength_um: float | None = None
 
-    def curve(self, optics: Optics, dz_um: float) -> tuple[float, NDArray[np.float64]]:
-        """Return a cutoff and a radial curve of a body `dz_um` above the focus.
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """Signs of paths that differ in more than the image's sign."""
+        return (1, -1) if self.what == "path" and self.absorption else (1,)
+
+    def curve(
+        self, optics: Optics, dz_um: float, sign: int = 1
+    ) -> tuple[float, NDArray[np.float64]]:
+        """Return a cutoff and a radial curve of a body `dz_um` above the focus, with a path of a sign.
 
         Image per micrometre of optical path, or per label.
         """
@@ -145,7 +163,7 @@ class Seen:
         if self.turned:
             phase, absorbed = -absorbed, phase
         wave = 2 * np.pi / optics.brightfield_wavelength_um
-        return cutoff, wave * (phase + self.absorption * absorbed)
+        return cutoff, wave * (phase + sign * self.absorption * absorbed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +176,10 @@ class Compressed:
 
     Attributes
     ----------
-    nodes : array of float64, (height x width, curve)
-        Weights of the curves, for all heights and widths at which there are nodes.
-    widths : int
-        Number of widths.
+    nodes : array of float64, (sign x height x width, curve)
+        Weights of the curves, for all signs, heights and widths at which there are nodes.
+    heights : int
+        Heights at which transfer functions were computed; there are `_FINE` times as many nodes.
     cutoff : float
         Frequency of the curves' end, in cycles per micrometre.
     curves : array of float64, (curve, n)
@@ -169,54 +187,60 @@ class Compressed:
     """
 
     nodes: NDArray[np.float64]
-    widths: int
+    heights: int
     cutoff: float
     curves: NDArray[np.float64]
 
     @classmethod
     def of(
-        cls, radial: Radial, focus_um: float, top_um: float, usual: Blobs, what: str
+        cls, optics: Optics, focus_um: float, top_um: float, usual: Blobs, seen: Seen
     ) -> Compressed:
         """Compress the transfer functions of a microscope.
 
         Parameters
         ----------
-        radial : function
-            See `Radial`.
+        optics : Optics
+            The microscope.
         focus_um : float
             Height of the focal plane.
         top_um : float
             Height above which no body lies; higher ones are taken as if they lay there.
         usual : Blobs
             What a usual cell has: heights and widths count by how much of it there is.
-        what : "path" or "label"
-            Which of its weights count.
+        seen : Seen
+            How bodies are seen.
         """
         count = int(np.ceil((top_um - GLASS_UM) / _HEIGHT_STEP_UM)) + 1
         z_um: NDArray[np.float64] = np.linspace(0, (count - 1) * _HEIGHT_STEP_UM, count) + GLASS_UM
-        curves = [radial(float(z) - focus_um) for z in z_um]
+        curves = [
+            seen.curve(optics, float(z) - focus_um, sign) for sign in seen.signs for z in z_um
+        ]
         cutoff = curves[0][0]
         k = np.linspace(0, cutoff, len(curves[0][1]))
         bodies = np.exp(-2 * (np.pi * np.outer(_SIGMAS_UM, k)) ** 2)
         rows = (np.stack([c for _, c in curves])[:, None, :] * bodies[None]).reshape(-1, len(k))
-        at = _node(usual.z, usual.sigma, count, 1)
-        power = np.bincount(at, getattr(usual, what) ** 2, len(rows))
+        weight: NDArray[np.float64] = getattr(usual, seen.what)
+        negative = (weight < 0) & (len(seen.signs) > 1)
+        at = _node(usual.z, usual.sigma, negative, count, 1)
+        power = np.bincount(at, weight**2, len(rows))
         often = np.maximum(np.sqrt(power / max(power.max(), 1e-30)), _RARE)[:, None]
         # Frequencies of a plane lie the denser the higher they are, so errors there count for more.
-        weight = np.sqrt(np.maximum(k, k[1] / 2))
-        u, s, v = np.linalg.svd(often * rows * weight, full_matrices=False)
+        dense = np.sqrt(np.maximum(k, k[1] / 2))
+        u, s, v = np.linalg.svd(often * rows * dense, full_matrices=False)
         lost = np.sqrt(np.cumsum((s**2)[::-1])[::-1])
         rank = max(int(np.count_nonzero(lost > _TOLERANCE * lost[0])), 1)
-        nodes = (u[:, :rank] * s[:rank] / often).reshape(count, len(_SIGMAS_UM), rank)
-        nodes = _finer(_finer(nodes, 0), 1)
-        return cls(nodes.reshape(-1, rank), nodes.shape[1], cutoff, v[:rank] / weight)
+        nodes = (u[:, :rank] * s[:rank] / often).reshape(-1, count, len(_SIGMAS_UM), rank)
+        nodes = _finer(_finer(nodes, 1), 2)
+        return cls(nodes.reshape(-1, rank), count, cutoff, v[:rank] / dense)
 
     def weights(
-        self, z_um: NDArray[np.float64], sigma_um: NDArray[np.float64]
+        self,
+        z_um: NDArray[np.float64],
+        sigma_um: NDArray[np.float64],
+        negative: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
-        """Return what bodies of these heights and widths (n,) add to each curve, (curve, n)."""
-        heights = (len(self.nodes) // self.widths - 1) // _FINE + 1
-        return self.nodes.T.take(_node(z_um, sigma_um, heights, _FINE), axis=1)
+        """Return what bodies of these heights, widths and signs (n,) add to each curve, (curve, n)."""
+        return self.nodes.T.take(_node(z_um, sigma_um, negative, self.heights, _FINE), axis=1)
 
 
 def _finer(nodes: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -231,7 +255,11 @@ def _finer(nodes: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
 
 
 def _node(
-    z_um: NDArray[np.float64], sigma_um: NDArray[np.float64], heights: int, fine: int
+    z_um: NDArray[np.float64],
+    sigma_um: NDArray[np.float64],
+    negative: NDArray[np.bool_],
+    heights: int,
+    fine: int,
 ) -> NDArray[np.intp]:
     """Return the place of the nearest node, of `fine` times as many as there are heights and widths."""
     sigmas = np.asarray(_SIGMAS_UM)
@@ -239,7 +267,8 @@ def _node(
     z = np.clip(np.rint((z_um - GLASS_UM) * (fine / _HEIGHT_STEP_UM)), 0, most)
     # A Gaussian's transform is straight in the variance for small ones, so nodes count by it.
     width = np.rint(np.interp(sigma_um**2, sigmas**2, fine * np.arange(len(sigmas))))
-    return np.asarray(z * ((len(sigmas) - 1) * fine + 1) + width, dtype=np.intp)
+    row = z + negative * (most + 1)
+    return np.asarray(row * ((len(sigmas) - 1) * fine + 1) + width, dtype=np.intp)
 
 
 class PointTransfer:
@@ -259,13 +288,16 @@ class PointTransfer:
         self, compressed: Compressed, grid: RadialGrid, spread: NDArray[np.float32]
     ) -> None:
         self._compressed = compressed
+        rows = ((compressed.heights - 1) * _FINE + 1) * ((len(_SIGMAS_UM) - 1) * _FINE + 1)
+        self._signed = len(compressed.nodes) > rows
         self.planes = np.stack([grid.lay(compressed.cutoff, c) for c in compressed.curves])
         """The curves over the plane's frequencies, array of float32, (plane, ky, kx)."""
         self.planes /= spread
 
     def weights(self, points: Points) -> NDArray[np.float64]:
         """Return what each body adds to each of the planes, (plane, n)."""
-        return self._compressed.weights(points.z, points.sigma)
+        negative = points.negative & self._signed
+        return self._compressed.weights(points.z, points.sigma, negative)
 
 
 class Volume:
@@ -281,16 +313,23 @@ class Volume:
         Size (y, x) of the field in pixels.
     pixel_size_um : float
         Side of a pixel in micrometres.
+    slope : float
+        Tangent of the widest angle of light: how fast it spreads out of focus.
     """
 
     def __init__(
-        self, seed: int, kind: CellKind, shape: tuple[int, int], pixel_size_um: float
+        self,
+        seed: int,
+        kind: CellKind,
+        shape: tuple[int, int],
+        pixel_size_um: float,
+        slope: float = 1.0,
     ) -> None:
         self._seed = seed
         self._kind = kind
         self._shape = shape
         self._pixel = pixel_size_um
-        margin = round(_MARGIN_UM / pixel_size_um)
+        margin = round(float(np.clip(_DEFOCUS_UM * slope, *_MARGINS_UM)) / pixel_size_um)
         height, width = (fft.next_fast_len(n + 2 * margin, real=True) for n in shape)
         self._padded = (int(height), int(width))
         self.grid = RadialGrid(self._padded, pixel_size_um)
@@ -302,9 +341,12 @@ class Volume:
         self._slices_um = GLASS_UM + SLICE_UM * np.arange(slices)
         self.plane_bytes = 4 * self.grid.radius.size
         """Size of a real number a frequency, by which caches are bounded."""
-        self._fields: Cache[Field] = Cache(16)
-        self._organelles: Cache[Blobs] = Cache(6)
-        self._points: Cache[Points] = Cache(12)
+        # A field's cells and planes; what is kept of both must not fill the memory where fields are large.
+        area = height * width * pixel_size_um**2 / kind.spacing_um**2
+        size = 12 * height * width + area * _CELL_BYTES
+        self._fields: Cache[Field] = Cache(int(np.clip(_CACHE_BYTES / size, 2, 16)))
+        self._organelles: Cache[Blobs] = Cache(int(np.clip(_CACHE_BYTES / size, 2, 6)))
+        self._points: Cache[Points] = Cache(int(np.clip(_CACHE_BYTES / size, 3, 12)))
 
     def crop(self, padded: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the field (y, x) without its margin."""
@@ -426,6 +468,7 @@ class Volume:
             ),
             z=blobs.z[keep],
             sigma=blobs.sigma[keep],
+            negative=weight < 0,
         )
 
     def transfer(self, optics: Optics, focus_um: float, seen: Seen) -> PointTransfer:
@@ -474,4 +517,4 @@ def _compressed(kind: CellKind, optics: Optics, focus_um: float, seen: Seen) -> 
     if seen.still:
         usual = cell.static if seen.what == "path" else cell.chromatin
     top = GLASS_UM + kind.height_um[1] + 0.4
-    return Compressed.of(lambda dz: seen.curve(optics, dz), focus_um, top, usual, seen.what)
+    return Compressed.of(optics, focus_um, top, usual, seen)
