@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from livestain.errors import SettingsError
 
-__all__ = ["Settings", "describe_validation_error", "read_yaml"]
+__all__ = ["FiniteSettings", "Settings", "describe_validation_error", "read_yaml"]
 
 
 class Settings(BaseModel):
@@ -43,6 +43,12 @@ class Settings(BaseModel):
         import yaml
 
         return str(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+
+class FiniteSettings(Settings):
+    """Settings of what is computed with: each number is finite, whatever else its field says of it."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def read_yaml(path: Path | str) -> Any:

@@ -54,6 +54,21 @@ def test_light_is_told_in_the_table(
     assert "% of a dose that kills" in told
 
 
+def test_only_planes_of_mitochondria_spare_their_light(
+    livestain, sequence_file, small, tiny_bundle, tmp_path
+):
+    virtual = [{"group": "Virtual", "config": name} for name in ("mitochondria", "membrane")]
+    ended = livestain(
+        *("run", sequence_file(channels=[BRIGHTFIELD, *virtual]), "--json", "--device", "cpu"),
+        *("--out", tmp_path / "run.ome.zarr", "--model", f"mitochondria={tiny_bundle}"),
+        *("--model", f"membrane={tiny_bundle}"),
+    )
+    assert ended.code == 0, ended.err
+    result = json.loads(ended.out.splitlines()[-1])
+    assert result["planes_stained"] == 4
+    assert result["light"]["spared_planes"] == 2
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -15,7 +15,7 @@ from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.metrics import pearson
 from livestain.planes import PlaneIndex
-from livestain.simulate import Dish
+from livestain.simulate import Dish, find_profile
 from livestain.simulate.faults import Bubble, Faults, LampDrop
 from livestain.simulate.light_dose import unbleached_from
 from livestain.store import journal_path, open_store, read_journal
@@ -84,6 +84,7 @@ def run(core, sequence):
 
 def again(core, camera, exposure_ms, faults=None):
     """Compute a frame from its metadata alone, and the settings of the camera."""
+    assert camera["Frame"] == camera["Dish-frame"]
     dish = core.dish
     place = [float(camera[f"Dish-{axis}"]) for axis in ("time_s", "z_um", "x_um", "y_um")]
     how = {
@@ -297,8 +298,11 @@ def test_truth_is_laid_out_as_the_frames_are(new_core, dish):
     core.setProperty("Dish", "Binning", 2)
     core.setROI(4, 8, 16, 12)
     run(core, a_sequence(MITOCHONDRIA, t=1))
+    # What is set afterwards is not how the planes were.
+    core.setProperty("Dish", "Binning", 1)
+    core.setConfig("Objective", "20X")
     truth = core.truth("mitochondria", PlaneIndex(0, 0, 0, 1))
-    whole = dish.truth(0.0, core.camera.places[0, 0, 1][1])
+    whole = dish.truth(0.0, core.camera.places[0, 0, 1].z_um)
     np.testing.assert_allclose(truth, whole.reshape(24, 2, 32, 2).sum((1, 3))[8:20, 4:20])
     assert core.truth("DNA", PlaneIndex(0, 0, 0, 1)).shape == (12, 16)
 
@@ -428,3 +432,11 @@ def test_a_wrong_objective_makes_the_pixel_size_false(new_core, tmp_path):
         MicroscopeError, match="names no objective of the simulated turret; expected"
     ):
         new_core(faults=Faults(wrong_objective="7x"))
+
+
+def test_a_profile_without_magnification_has_the_usual_turret():
+    profile = find_profile("hela-60x").model_copy(update={"name": "my-0x"})
+    core = simulated_core(profile=profile, shape=(32, 32))
+    sizes = [core.getPixelSizeUmByID(name) for name in core.getAvailablePixelSizeConfigs()]
+    core.unloadAllDevices()
+    assert sorted(sizes) == pytest.approx([0.06, 0.1, 0.3])

@@ -232,6 +232,34 @@ def test_store_is_shown_by_time_channel_and_z(tmp_path):
     del core
 
 
+@pytest.mark.parametrize("simulated", [True, False])
+def test_what_is_replayed_stays_as_real_as_it_was(tmp_path, simulated):
+    plan = StorePlan(
+        n_t=1,
+        n_z=1,
+        height=24,
+        width=32,
+        pixel_size_um=0.1,
+        z_step_um=None,
+        t_interval_s=None,
+        channels=(
+            ChannelPlan(name="Brightfield", kind="raw", planned=(PlannedBlock(t=(0,), z=(0,)),)),
+        ),
+    )
+    marked = {"simulated": True} if simulated else {}
+    with create_store(tmp_path / "a.ome.zarr", plan, attributes=marked) as store:
+        store.write(PlaneIndex(0, 0, 0, 0), picture(0, np.uint16)).result()
+    core = replay_core(tmp_path / "a.ome.zarr")
+    assert core.source.simulated is simulated
+    out = tmp_path / "run.ome.zarr"
+    Session(core, useq.MDASequence(channels=["Brightfield"]), out).run()
+    core.source.close()
+    del core
+    with open_store(out) as store:
+        assert store.attributes.get("simulated", False) is simulated
+        assert store.attributes.get("simulation") is None
+
+
 def test_plane_beyond_the_recording_is_a_clear_error(tmp_path):
     record(tmp_path / "brightfield")
     source = ReplaySource(tmp_path / "brightfield", pixel_size_um=0.1)

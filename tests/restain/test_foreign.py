@@ -104,6 +104,7 @@ def test_the_predictions_lie_beside_the_data(tmp_path, bundle_of, expected, kind
     with open_store(out) as store:
         assert store.plan.recording is not None
         assert store["mitochondria"].shape == (2, 3, 40, 48)
+        assert "simulated" not in store.attributes
         with pytest.raises(StoreError, match="in the recording"):
             store.read(PlaneIndex(0, 0, 0, 0))
     status = store_status(out)
@@ -169,6 +170,11 @@ def test_a_run_of_livestain_may_be_left_alone_too(tmp_path, tiny_bundle):
     report = restain(run, model=str(tiny_bundle), out=tmp_path / "beside.ome.zarr", **HOW)
     assert report.planes_stained == 3
     assert before == digests(run)
+    (exported,) = export_tiff(run).files
+    second = restain(exported, model=str(tiny_bundle), **HOW)
+    for made in (report, second):
+        with open_store(made.store) as store:
+            assert store.attributes["simulated"] is True
 
 
 def test_the_command(tmp_path, tiny_bundle):

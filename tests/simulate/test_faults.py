@@ -49,6 +49,8 @@ def test_every_switch_is_read_from_words_and_told_in_them() -> None:
         (["droped_frames=0.1"], "did you mean 'dropped_frames'"),
         (["dropped_frames"], "is not NAME=VALUE"),
         (["dropped_frames=1.5"], "a share lies between 0 and 1"),
+        (["focus_drift_um_per_min=nan"], "finite number"),
+        (["stage_jitter_um=inf"], "finite number"),
         (["dropped_frames=a few"], "a share with a decimal point"),
         (["flicker=0.1", "flicker=0.2"], "given twice for 'flicker'"),
         (["flicker=-1"], "greater than or equal to 0"),
@@ -75,6 +77,8 @@ def test_frames_are_lost_by_share_or_by_number_and_the_same_each_time() -> None:
     assert [n for n in range(20) if named.drops(n)] == [3, 7]
     assert not any(named.fails(n) for n in range(20))
     assert Faults.of_text(["dropped_frames=0"]).drops(0), "a whole number is a frame's"
+    with pytest.raises(SettingsError, match=r"decimal point \(1\.0\) or a tuple .* \(\(1,\)\)"):
+        Faults.parse({"dropped_frames": 1}, where="the faults")
 
 
 def test_stage_and_focus_miss_by_as_much_as_is_said() -> None:

@@ -89,10 +89,39 @@ def test_what_prediction_spares_is_the_fluorescence_that_was_not_taken(dose: Lig
     assert report.photons_per_um2["transmitted"] < 1e-3 * report.spared_photons_per_um2
 
 
-def test_a_field_lit_too_unevenly_to_tell_says_so(dose: LightDose) -> None:
+def test_a_field_lit_differently_at_every_place_is_told_in_full(dose: LightDose) -> None:
     for n in range(40):
         dose.expose("mitochondria", (n * 0.9, n * 0.7), SIZE, 200.0)
     share, text = dose.unbleached("mitochondria", (15.0, 10.0), SHAPE, PIXEL)
     assert share.shape == SHAPE
+    assert len(np.unique(share)) > 20
+    np.testing.assert_array_equal(unbleached_from(text, SHAPE), share)
+    assert len(text) < 10_000, "it goes into the metadata of a frame"
+
+
+def test_a_field_too_large_and_too_uneven_to_tell_says_so(dose: LightDose) -> None:
+    for n in range(70):
+        dose.expose("mitochondria", (n * 1.1, n * 1.1), (80.0, 80.0), 200.0)
+    share, text = dose.unbleached("mitochondria", (40.0, 40.0), (300, 300), 0.5)
+    assert share.shape == (300, 300)
     with pytest.raises(ValueError, match="mean only"):
-        unbleached_from(text, SHAPE)
+        unbleached_from(text, (300, 300))
+
+
+def test_only_what_lies_in_the_field_is_looked_at(dose: LightDose) -> None:
+    """A run over many positions makes no frame slower; far and negative places are found."""
+    dose.expose("mitochondria", (-500.0, 300.0), SIZE, 200.0)
+    looked = []
+
+    class Tiles(dict):  # type: ignore[type-arg]
+        def get(self, key, default=None):  # type: ignore[no-untyped-def]
+            looked.append(key)
+            return super().get(key, default)
+
+        def items(self):  # type: ignore[no-untyped-def]
+            raise AssertionError("every tile of the dish was looked at")
+
+    dose._tiles["mitochondria"] = Tiles(dose._tiles["mitochondria"])
+    share = dose.unbleached("mitochondria", (-500.0, 300.0), SHAPE, PIXEL).share
+    assert share == pytest.approx(math.exp(-1 / 20))
+    assert 1 <= len(looked) <= 4

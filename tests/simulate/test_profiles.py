@@ -50,3 +50,48 @@ def test_profiles_are_in_what_is_installed() -> None:
     folder = Path(livestain.simulate.__file__).parent / "profiles"
     assert sorted(p.stem for p in folder.glob("*.yaml")) == list(profile_names())
     assert Profile(name="x").optics == find_profile("hela-60x").optics
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ("cells: {droplets: {number: [-5, -3]}}", "number.*greater than or equal to 0"),
+        ("cells: {mitochondria: {number: [.nan, .nan]}}", "number.*finite number"),
+        ("cells: {granules: {radius_um: [-0.2, 0.3]}}", "radius_um.*greater than 0"),
+        ("cells: {radius_um: [8, .inf]}", "radius_um.*finite number"),
+        ("cells: {stretch: [0, 0]}", "stretch.*greater than or equal to 1"),
+        ("cells: {height_um: [-3, 4]}", "height_um.*greater than 0"),
+        ("cells: {roughness: [0.1, -0.1]}", "roughness.*greater than or equal to 0"),
+        ("cells: {nucleus: {height_um: -2}}", "height_um.*greater than or equal to 0"),
+        ("cells: {nucleus: {nucleoli: [4, 2]}}", "nucleoli.*smaller number first; given 4 to 2"),
+        ("cells: {nucleus: {radii_um: [[0, 4], [2, 3]]}}", "radii_um.*greater than 0"),
+        ("cells: {mitochondria: {fission_s: [0, 0]}}", "fission_s.*greater than 0"),
+        ("sensor: {full_well: .inf}", "full_well.*finite number"),
+        ("optics: {emission_wavelength_um: .inf}", "emission_wavelength_um.*finite number"),
+        ("light: {excitation_w_cm2: .inf}", "excitation_w_cm2.*finite number"),
+        ("brightfield_electrons_per_ms: .inf", "brightfield_electrons_per_ms.*finite number"),
+        ("texture_um: [0.3, 0.3]", "texture_um.*finer scale first; given 0.3 and 0.3"),
+        ("texture_um: [0, 0.3]", "texture_um.*greater than or equal to 0.01"),
+    ],
+)
+def test_what_cannot_be_is_refused(tmp_path: Path, given: str, match: str) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(f"name: bad\n{given}\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match=match) as caught:
+        find_profile(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_dish_without_what_may_be_left_out() -> None:
+    none = {"number": (0, 0)}
+    cells = {
+        **dict.fromkeys(("mitochondria", "droplets", "vesicles", "granules", "debris"), none),
+        "nucleus": {"nucleoli": (0, 0), "height_um": 0},
+        "roughness": (),
+        "grains": 0,
+        "fibres": 0,
+    }
+    profile = Profile.parse({"name": "empty", "cells": cells}, where="the profile")
+    dish = Dish(0, profile, shape=(32, 32))
+    assert dish.brightfield(0.0).std() > 0
+    assert not dish.mask(0.0).any()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import hashlib
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from ome_types import from_tiff
 
 from livestain.errors import DataError, SettingsError, StoreError
 from livestain.planes import PlaneIndex
 from livestain.recordings import open_recording
 from livestain.simulate import Dish, Profile, find_profile, profile_names
+from livestain.simulate.cells import cells_near
 from livestain.simulating import MovieSettings, SimulatedMovie, movie_path, simulate_movies
-from livestain.store import Labels, create_store, encode, open_store, store_status
+from livestain.store import Labels, create_store, encode, export_tiff, open_store, store_status
 
 TINY = MovieSettings(seed=3, size=(24, 24))
 
@@ -175,6 +178,55 @@ def test_another_movie_of_the_name_is_replaced_only_if_asked(tmp_path):
     assert (stranger / "thesis.txt").is_file()
 
 
+def parts_of(folder):
+    """Every file of the movies in a folder, but the picture of all."""
+    return {
+        str(f.relative_to(folder)): f.read_bytes()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and f.name != "overview.png"
+    }
+
+
+@pytest.mark.parametrize("stuck", ["journal", "truth", "store"])
+def test_a_replacement_that_fails_leaves_the_old_movie_whole(tmp_path, monkeypatch, stuck):
+    """As on Windows, where a file that a program has open cannot be moved."""
+    simulate_movies(tmp_path, TINY)
+    before = parts_of(tmp_path)
+    name = {"journal": ".journal.jsonl", "truth": ".truth.csv", "store": ".ome.zarr"}[stuck]
+    moved = Path.rename
+
+    def rename(self, target):
+        building = self.parent.name.endswith(".simulating")
+        if building and self.name.endswith(name):
+            raise PermissionError(13, "in use")
+        return moved(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    other = TINY.model_copy(update={"exposure_ms": 20.0})
+    with pytest.raises(StoreError, match=r"Cannot put .*: in use\. Close the programs"):
+        simulate_movies(tmp_path, other, overwrite=True)
+    assert parts_of(tmp_path) == before
+
+
+def test_what_a_killed_replacement_moved_away_is_put_back(tmp_path):
+    simulate_movies(tmp_path, TINY)
+    before = parts_of(tmp_path)
+    path = movie_path(tmp_path, 3)
+    aside = tmp_path / f".{path.name}.simulating" / "old"
+    aside.mkdir(parents=True)
+    # It had moved the old store and table, and put its own table there.
+    for part in (path, tmp_path / "movie-0003.truth.csv"):
+        part.rename(aside / part.name)
+    (tmp_path / "movie-0003.truth.csv").write_text("of the new one", encoding="utf-8")
+    other = TINY.model_copy(update={"exposure_ms": 20.0})
+    with pytest.raises(DataError, match="is there already, made otherwise"):
+        simulate_movies(tmp_path, other)
+    report = simulate_movies(tmp_path, TINY)
+    assert report.kept == [str(path)]
+    left = {name: told for name, told in parts_of(tmp_path).items() if not name.startswith(".")}
+    assert left == before
+
+
 def test_a_store_of_a_run_is_no_simulated_movie(tmp_path):
     plan = SimulatedMovie(TINY).store_plan()
     with (
@@ -193,6 +245,22 @@ def test_fields_do_not_overlap_and_stacks_hold_the_focus():
     apart = (away[..., 0] >= 9.6) | (away[..., 1] >= 6.4)
     assert apart[~np.eye(7, dtype=bool)].all()
     assert len(set(movie.places())) == 35
+
+
+@pytest.mark.parametrize("profile", ["hela-60x", "h9c2-60x"])
+def test_no_cell_is_in_two_fields(profile):
+    """Else it would be learnt from in one field, and scored in the other."""
+    movie = SimulatedMovie(
+        MovieSettings(seed=2, profile=find_profile(profile), size=(24, 40), fields=4)
+    )
+    pixel = movie.settings.profile.pixel_size_um
+    half = 40 * pixel / 2, 24 * pixel / 2
+    seen = [
+        {tuple(cell.centre) for cell in cells_near(2, movie.settings.profile.cells, xy, half)}
+        for xy in movie.centres_um
+    ]
+    assert all(seen)
+    assert len(set().union(*seen)) == sum(map(len, seen))
 
 
 def test_fields_of_single_planes_are_out_of_focus_as_asked():
@@ -217,3 +285,17 @@ def test_truth_is_never_cut(name):
 def test_settings_that_cannot_be_are_refused(given, match):
     with pytest.raises(SettingsError, match=match):
         MovieSettings.parse(given, where="the settings")
+
+
+def test_an_exported_movie_is_still_of_simulated_cells(small_movie, tmp_path):
+    done = export_tiff(small_movie, tmp_path / "movie.ome.tif")
+    assert len(done.files) == 2
+    for file in done.files:
+        described = from_tiff(file)
+        (reference,) = described.images[0].annotation_refs
+        notes = described.structured_annotations.map_annotations
+        (note,) = (note for note in notes if note.id == reference.id)
+        assert {m.k: m.value for m in note.value.ms}["simulated"] == "true"
+        recording = open_recording(file)
+        assert recording.simulated
+        recording.close()

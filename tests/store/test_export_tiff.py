@@ -47,6 +47,7 @@ def test_a_prediction_says_that_it_is_one(stained):
     assert (pixels.physical_size_x, pixels.physical_size_z, pixels.time_increment) == (0.1, 0.5, 2)
     assert len(pixels.tiff_data_blocks) == 23
     (note,) = described.structured_annotations.map_annotations
+    assert not described.images[0].annotation_refs, "nothing says that its cells are simulated"
     said = {m.k: m.value for m in note.value.ms}
     assert said["predicted"] == "from Brightfield; not measured"
     assert (float(said["scale"]), float(said["offset"])) == (0.25, -3.0)

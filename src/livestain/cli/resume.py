@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from livestain.cli.options import (
     ThreadsOption,
 )
 from livestain.cli.window import ViewOption, check_view
+
+if TYPE_CHECKING:
+    from pymmcore_plus import CMMCorePlus
 
 __all__ = ["register"]
 
@@ -41,21 +44,26 @@ def resume(
 ) -> None:
     """Go on with the run in STORE: what is planned and not there is taken, then what is owed is stained.
 
-    On the microscope as it was. Planes whose time in the plan has passed are recorded as missing. Exit codes
-    as of livestain run.
+    On the microscope as it was; a simulated run goes on over its own dish. Planes whose time in the plan
+    has passed are recorded as missing. Exit codes as of livestain run.
     """
     from livestain.cli.driving import drive_and_tell
     from livestain.cli.run import open_microscope, parse_models, refuse_two_microscopes
+    from livestain.live.same_dish import same_dish_core
     from livestain.live.session import Session
     from livestain.store import open_store
 
     models = parse_models(model or [])
     refuse_two_microscopes(config, replay)
     check_view(view)
-    with open_store(store) as opened:
-        pixel_size_um = opened.plan.pixel_size_um
+    if config is None and replay is None:
+        core: CMMCorePlus = same_dish_core(store)
+    else:
+        with open_store(store) as opened:
+            pixel_size_um = opened.plan.pixel_size_um
+        core = open_microscope(config, replay, pixel_size_um)
     session = Session.resume(
-        open_microscope(config, replay, pixel_size_um),
+        core,
         store,
         models=models,
         device=device,

@@ -36,7 +36,7 @@ class Scene:
     exposure_ms : float
         Exposure in milliseconds.
     number : int
-        Frames this camera has shown before.
+        Frames before this one, lost ones counted.
     index : mapping of str to int
         The event's index, where the engine told it (see `ShowingCamera.expect`), else empty.
     lit : bool
@@ -72,6 +72,7 @@ class StageCore(UniMMCore):
         self._loaded: dict[str, tuple[float, ...]] = {}
         self._triggered: dict[str, tuple[float, ...]] = {}
         self._close_shutter: Callable[[], None] = _nothing
+        self._snapping: int | None = None
         super().__init__(*args, **kwargs)
         leave_quietly(self)
 
@@ -102,9 +103,36 @@ class StageCore(UniMMCore):
         bits = getattr(self._py_camera(), "bit_depth", None)
         return int(bits) if bits is not None else super().getImageBitDepth()
 
+    def isSequenceRunning(self, cameraLabel: str | None = None) -> bool:  # noqa: D102, N802, N803
+        # The engine looks into the buffer and, where it is empty, whether the burst is over. What comes in
+        # between would stay there: so in a run whoever first hears that it is over is told to look once more.
+        thread = self._acquisition_thread
+        asked = () if cameraLabel is None else (cameraLabel,)
+        running = super().isSequenceRunning(*asked)
+        left = thread is not None and len(self._seq_buffer) > 0
+        return running or (left and self.mda.is_running())
+
+    def _do_snap_image(self) -> None:
+        self._snapping = threading.get_ident()
+        try:
+            super()._do_snap_image()
+        finally:
+            self._snapping = None
+
+    def snapping(self) -> bool:
+        """Return whether this thread snaps: what else asks a camera for frames is a burst, of one even."""
+        return self._snapping == threading.get_ident()
+
     def _do_stop_sequence_acquisition(self, cameraLabel: str) -> None:  # noqa: N803
         super()._do_stop_sequence_acquisition(cameraLabel)
         self._close_shutter()
+
+    def _stop_acquisition_thread(self, timeout: float | None = 2) -> None:
+        # UniMMCore (0.18) looks whether to stop after each frame; the camera may wait for the next one.
+        camera = getattr(self, "camera", None)
+        if camera is not None:
+            camera.stop()
+        super()._stop_acquisition_thread(timeout)
 
     def open_auto_shutter(self) -> Callable[[], None]:
         """Open the shutter if auto-shutter is on; return what closes it again, once."""
@@ -147,13 +175,14 @@ def _nothing() -> None:
 class ShowingCamera(CameraDevice):
     """A Micro-Manager camera whose frames come from `show`.
 
-    It follows the core's channel group, XY stage, focus, shutter, objective and exposure, serves snaps and
-    triggered bursts alike, and takes no longer than `show` does: exposures are recorded, not waited for.
+    It follows the core's channel group, XY stage, focus, shutter, objective and exposure, and serves snaps
+    and triggered bursts alike. These take no longer than `show` does: their exposures are recorded, not
+    waited for. A live view waits for them, or it would be lit for far longer than it runs.
 
     Each frame's metadata holds the exposure, `livestain-FrameNr` (its place in the burst, lost frames
-    counted), `Frame` (frames shown before), and what `show` adds. In a burst it reaches the engine's frame
-    metadata under ``camera_metadata``; `LiveEngine` puts it there for snaps too, which Micro-Manager knows
-    no metadata of.
+    counted), `Frame` (frames before it, lost ones counted), and what `show` adds. In a burst it reaches the
+    engine's frame metadata under ``camera_metadata``; `LiveEngine` puts it there for snaps too, which
+    Micro-Manager knows no metadata of.
 
     Parameters
     ----------
@@ -175,6 +204,7 @@ class ShowingCamera(CameraDevice):
         self._shown = 0
         self._expected: tuple[MDAEvent, ...] = ()
         self._state = threading.Lock()
+        self._stop = threading.Event()
         self._started = time.perf_counter()
         self.last_metadata: dict[str, Any] = {}
         """Metadata of the newest frame."""
@@ -196,8 +226,19 @@ class ShowingCamera(CameraDevice):
         """Return whether the camera fails to take a scene that is snapped."""
         return False
 
-    def wait_for_readout(self) -> None:
-        """Take as long as the camera takes beyond what `show` does."""
+    def wait_for_readout(self, stop: threading.Event) -> None:
+        """Take as long as the camera takes beyond what `show` does, or until it is to stop."""
+
+    def begin_run(self) -> None:
+        """Forget what is of an earlier run; called by the engine before a run's first event."""
+
+    def stop(self) -> None:
+        """Stop the burst or the live view under way, also one that waits; from any thread."""
+        self._stop.set()
+
+    def shutdown(self) -> None:
+        """Stop what is under way; called by the core that lets the camera go."""
+        self.stop()
 
     def expect(self, events: Sequence[MDAEvent]) -> None:
         """Say which events the next exposures are of, in order; called by the engine.
@@ -253,7 +294,7 @@ class ShowingCamera(CameraDevice):
     def start_sequence(
         self, n: int | None, get_buffer: Callable[[Sequence[int], DTypeLike], NDArray[Any]]
     ) -> Iterator[Mapping[str, Any]]:
-        """Show `n` frames (without end if None); see `CameraDevice.start_sequence`."""
+        """Show `n` frames (until stopped if None); see `CameraDevice.start_sequence`."""
         # Taken here, on the caller's thread: the generator's body runs later, on the camera's.
         with self._state:
             events, self._expected = self._expected, ()
@@ -261,13 +302,16 @@ class ShowingCamera(CameraDevice):
         if core is None:
             raise MicroscopeError("The camera's core is gone; make a new one.")
         focus = core.triggered_focus() if n is not None else ()
+        snap, stop = core.snapping(), threading.Event()
+        if not snap:  # nobody stops a snap
+            self._stop = stop
         close = core.open_auto_shutter()
         try:
             scene = self._scene(core)
         except BaseException:
             close()
             raise
-        return self._frames(n, get_buffer, scene, events, focus, close)
+        return self._frames(n, get_buffer, scene, events, focus, close, stop, snap=snap)
 
     def _scene(self, core: StageCore) -> Scene:
         x, y = core.getXYPosition()
@@ -290,10 +334,14 @@ class ShowingCamera(CameraDevice):
         events: tuple[MDAEvent, ...],
         focus: tuple[float, ...],
         close_shutter: Callable[[], None],
+        stop: threading.Event,
+        *,
+        snap: bool,
     ) -> Iterator[Mapping[str, Any]]:
         k = 0
         try:
-            while n is None or k < n:
+            while (n is None or k < n) and not stop.is_set():
+                began = time.perf_counter()
                 here = first
                 if n is None and k and (core := self._core_ref()) is not None:
                     here = self._scene(core)  # a live view follows the stage
@@ -303,29 +351,32 @@ class ShowingCamera(CameraDevice):
                     number=self._shown,
                     index=dict(events[k].index) if k < len(events) else {},
                 )
-                if n == 1 and self.fails(scene):
-                    self._shown += 1
+                # Counted whatever becomes of it, or the next frame would have its number, and so its noise.
+                self._shown += 1
+                if snap and self.fails(scene):
                     raise MicroscopeError("The camera failed to take the frame.")
-                self.wait_for_readout()
-                if self.drops(scene):
-                    self._shown += 1
-                    k += 1
-                    if n == 1:
-                        raise MicroscopeError("The camera lost the frame.")
-                    continue
+                self.wait_for_readout(stop)
+                if stop.is_set():
+                    return
                 try:
-                    image, about = self.show(scene)
+                    shown = None if self.drops(scene) else self.show(scene)
                 except Exception as error:
-                    if n == 1:
+                    if snap:
                         raise
                     # A burst runs on the core's own thread, where an exception would only be printed:
                     # the burst ends short, and the engine raises this.
                     self.error = error
                     return
-                image = self.crop(image)
+                if n is None:
+                    stop.wait(max(0.0, began + scene.exposure_ms / 1e3 - time.perf_counter()))
+                if shown is None:
+                    k += 1
+                    if snap:
+                        raise MicroscopeError("The camera lost the frame.")
+                    continue
+                image, about = self.crop(shown[0]), shown[1]
                 buffer = get_buffer(image.shape, image.dtype)
                 buffer[...] = image
-                self._shown += 1
                 self.last_metadata = {
                     "Camera": self.get_label(),
                     "ImageNumber": str(k),  # of a snap; in a burst the core writes its own

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pymmcore_plus.metadata import summary_metadata
 from pymmcore_plus.metadata.serialize import json_dumps
 
-from livestain.live.microscope import SimulatedCore
+from livestain.live.microscope import ReplayCore, SimulatedCore
 from livestain.stain.provenance import versions_of
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ def provenance(
     decided : bool
         Whether events are decided while it runs.
     """
-    simulation = core.simulation() if isinstance(core, SimulatedCore) else {}
     return {
-        # Simulated cells must never pass for real ones, whatever program opens the store later.
-        **simulation,
+        **_simulation(core),
         "decided": decided,
         "sequence": sequence.model_dump(mode="json", exclude_unset=True),
         "versions": versions_of(_PACKAGES),
         # Its own writer, since the state holds enums and device objects.
         "system_state": json.loads(json_dumps(summary_metadata(core))),
     }
+
+
+def _simulation(core: CMMCorePlus) -> dict[str, Any]:
+    """Return the mark of simulated cells, which must never pass for real ones, whoever opens the store."""
+    if isinstance(core, SimulatedCore):
+        return core.simulation()
+    # Of a recording no dish is made again; but shown a second time its cells are no more real than before.
+    replayed = isinstance(core, ReplayCore) and core.source.simulated
+    return {"simulated": True} if replayed else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from livestain.simulate.faults import Faults
 from livestain.simulate.light_dose import OTHER, TRANSMITTED, LightDose, Unbleached
 
 if TYPE_CHECKING:
+    import threading
     import weakref
     from collections.abc import Callable, Mapping
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from livestain.simulate.optics import Optics
     from livestain.simulate.sensor import Sensor
 
-__all__ = ["DishCamera", "Objective"]
+__all__ = ["DishCamera", "Objective", "Shown"]
 
 _LABELS: dict[str, Label] = {
     "Mitochondria": "mitochondria",
@@ -61,18 +62,57 @@ class Objective:
     optics: Optics
 
 
+class Shown(NamedTuple):
+    """What a plane showed.
+
+    Attributes
+    ----------
+    age_s, z_um, xy_um : float, float, (float, float)
+        Arguments of ``dish.truth``.
+    dish : Dish or None
+        The dish as it was seen; None where no objective was in the light path.
+    binning : int
+        Pixels a side that were read as one.
+    roi : (int, int, int, int)
+        Region of interest (x, y, width, height) in binned pixels.
+    """
+
+    age_s: float
+    z_um: float
+    xy_um: tuple[float, float]
+    dish: Dish | None
+    binning: int
+    roi: tuple[int, int, int, int]
+
+    def truth(self, label: Label) -> NDArray[np.float32] | None:
+        """Return a label's noise-free fluorescence laid out as the plane, (y, x); None without an image."""
+        if self.dish is None:
+            return None
+        image, n = self.dish.truth(self.age_s, self.z_um, self.xy_um, label=label), self.binning
+        if n > 1:
+            height, width = (size // n for size in image.shape)
+            squares = image[: height * n, : width * n].reshape(height, n, width, n)
+            image = np.asarray(squares.sum((1, 3)), dtype=np.float32)
+        x, y, width, height = self.roi
+        return image[y : y + height, x : x + width]
+
+
 class DishCamera(ShowingCamera):
     """Shows a simulated dish as stages, objective, channel group, shutter and exposure say.
 
-    The dish's age: within a run by `LiveEngine` it is the event's time index times
-    `seconds_per_timepoint`, so that a plane can be computed again from what its metadata says;
-    otherwise the time since the camera was made, times `time_scale`.
+    The dish's age: within a run by `LiveEngine` it is the event's time index (0 in a run without a time
+    plan) times `seconds_per_timepoint`, so that a plane can be computed again from what its metadata says,
+    and all planes of a visit show the same cells; otherwise the time since the camera was made, times
+    `time_scale`. Only exposures count as light, not how long a shutter is open around them.
 
     Metadata adds what truly was: `Dish-time_s`, `Dish-z_um`, `Dish-x_um`, `Dish-y_um` (the arguments of
     ``dish.truth``), `Dish-channel` (brightfield, fluorescence or dark), `Dish-label` (what was excited),
     `Dish-unbleached` (the share of it that still shone; see `unbleached_from`), `Dish-lamp` (brightness of
     the light beside its usual one), `Dish-objective` and `Dish-pixel_size_um` (of the light path, unbinned),
-    and `Dish-bubble` where one passed; `Frame` is the noise's frame number.
+    `Dish-frame` (the noise's frame number), and `Dish-bubble` where one passed (seed of the faults, first
+    frame and number of frames, with colons between them). Settings of the camera are told where they are
+    not those of the start: `Dish-binning`, `Dish-roi` (x,y,width,height in binned pixels),
+    `Dish-bit_depth`, `Dish-gain`, `Dish-offset`, `Dish-read_noise`.
 
     Properties of the device: Binning, BitDepth (gain and offset keep their share of the range), Gain,
     Offset, ReadNoise, and one for each fault, ``Fault-`` and its name in `Faults`.
@@ -112,13 +152,15 @@ class DishCamera(ShowingCamera):
         """What the dish got of light."""
         self.seconds_per_timepoint = seconds_per_timepoint
         self.time_scale = time_scale
-        self.places: dict[tuple[int, int, int], tuple[float, float, tuple[float, float]]] = {}
-        """Arguments of ``dish.truth`` of the planes shown for events, by (p, t, z); the newest count."""
+        self.places: dict[tuple[int, int, int], Shown] = {}
+        """What the planes of the newest run showed, by (p, t, z); of several channels the last counts."""
         self._objectives = objectives
         self._dishes: dict[tuple[float, Optics], Dish] = {(dish.pixel_size_um, dish.optics): dish}
-        self._sensor = dish.sensor
+        self.first_sensor = self._sensor = dish.sensor
+        """The sensor as it was at the start; see `sensor`."""
         self._binning = 1
         self._born = time.perf_counter()
+        self._age_s = 0.0
         self._faults = self._known(faults if faults is not None else Faults())
         self._register()
 
@@ -270,17 +312,34 @@ class DishCamera(ShowingCamera):
         dish.sensor = self._sensor
         return dish
 
+    def begin_run(self) -> None:
+        """Forget what the planes of an earlier run showed."""
+        self.places.clear()
+
+    def go_on_from(self, frame: int, age_s: float) -> None:
+        """Go on where another camera over the same dish stopped.
+
+        Parameters
+        ----------
+        frame : int
+            The number of the next frame, on which its noise depends, and what goes wrong.
+        age_s : float
+            Age of the dish in seconds, now; counts where real time does.
+        """
+        self._shown = frame
+        self._age_s, self._born = age_s, time.perf_counter()
+
     def age_s(self, index: Mapping[str, int]) -> float:
-        """Return the dish's age in seconds at an event's index."""
-        if self.seconds_per_timepoint is not None and "t" in index:
-            return index["t"] * self.seconds_per_timepoint
-        return round((time.perf_counter() - self._born) * self.time_scale, 3)
+        """Return the dish's age in seconds at an event's index; without one it is real time's."""
+        if self.seconds_per_timepoint is not None and index:
+            # useq leaves out the axes that a sequence has not.
+            return index.get("t", 0) * self.seconds_per_timepoint
+        return round(self._age_s + (time.perf_counter() - self._born) * self.time_scale, 3)
 
     def place(self, scene: Scene) -> tuple[float, float, tuple[float, float]]:
         """Return when and where a scene truly is: age, focus and stage, as ``dish.truth`` takes them."""
         age = self.age_s(scene.index)
-        visit = [scene.index[axis] for axis in "pt" if axis in scene.index]
-        dx, dy = self._faults.stage_um(*(visit or [scene.number]), len(visit))
+        dx, dy = self._faults.stage_um(*_visit(scene))
         x, y = scene.x_um + dx, scene.y_um + dy
         return age, scene.z_um + self._faults.focus_um(age), (x, y)
 
@@ -298,20 +357,20 @@ class DishCamera(ShowingCamera):
         """Return whether the camera fails to take a scene that is snapped."""
         return self._faults.fails(scene.number)
 
-    def wait_for_readout(self) -> None:
-        """Wait as long as a slow readout takes."""
+    def wait_for_readout(self, stop: threading.Event) -> None:
+        """Wait as long as a slow readout takes, or until the camera is to stop."""
         if self._faults.slow_readout_ms:
-            time.sleep(self._faults.slow_readout_ms / 1e3)
+            stop.wait(self._faults.slow_readout_ms / 1e3)
 
     def show(self, scene: Scene) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], dict[str, Any]]:
         """Return the dish's frame, binned but not cropped, and where and when it was."""
         place, light = self.place(scene), _light_of(scene)
-        if "t" in scene.index or "z" in scene.index:
+        dish = self.through(scene.objective)
+        if scene.index:
             p, t, z = (int(scene.index.get(axis, 0)) for axis in "ptz")
-            self.places[p, t, z] = place
+            self.places[p, t, z] = Shown(*place, dish, self._binning, self.get_roi())
             if len(self.places) > _PLACES:
                 del self.places[next(iter(self.places))]
-        dish = self.through(scene.objective)
         exposure: dict[str, Any] = {
             "exposure_ms": scene.exposure_ms,
             "frame": scene.number,
@@ -324,6 +383,8 @@ class DishCamera(ShowingCamera):
             "Dish-x_um": repr(place[2][0]),
             "Dish-y_um": repr(place[2][1]),
             "Dish-objective": self._faults.wrong_objective or scene.objective or "none",
+            "Dish-frame": repr(scene.number),
+            **self._changed(),
         }
         if dish is None:  # an empty place of the turret forms no image
             return self.dish.dark(**exposure), {**about, "Dish-channel": "dark"}
@@ -335,7 +396,7 @@ class DishCamera(ShowingCamera):
             kind = "brightfield"
             shadow = self._faults.shadow(scene.number, dish.shape)
             if shadow is not None:
-                about["Dish-bubble"] = "1"
+                about["Dish-bubble"] = f"{self._faults.seed}:{self._faults.text('bubble')}"
             image = dish.brightfield(
                 *place, lamp=lamp if shadow is None else shadow * np.float32(lamp), **exposure
             )
@@ -356,14 +417,19 @@ class DishCamera(ShowingCamera):
         """Return how much of a label still shines where a dish's frame lies."""
         return self.dose.unbleached(label, xy_um, dish.shape, dish.pixel_size_um)
 
-    def binned(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a noise-free plane (y, x) of the dish as the camera's frame is laid out: binned, cropped."""
-        n = self._binning
-        if n > 1:
-            height, width = (size // n for size in image.shape)
-            squares = image[: height * n, : width * n].reshape(height, n, width, n)
-            image = np.asarray(squares.sum((1, 3)), dtype=np.float32)
-        return self.crop(image)
+    def _changed(self) -> dict[str, str]:
+        """Return the camera's settings that are not those of the start, as metadata."""
+        now, first = self._sensor, self.first_sensor
+        told = {
+            f"Dish-{name}": repr(getattr(now, name))
+            for name in ("bit_depth", "gain", "offset", "read_noise")
+            if getattr(now, name) != getattr(first, name)
+        }
+        if self._binning > 1:
+            told["Dish-binning"] = repr(self._binning)
+        if self._roi is not None:
+            told["Dish-roi"] = ",".join(map(str, self._roi))
+        return told
 
     def _spend(
         self,
@@ -377,6 +443,15 @@ class DishCamera(ShowingCamera):
         height, width = (n * dish.pixel_size_um for n in dish.shape)
         brightness = self._faults.brightness(scene.number) if lamp is None else lamp
         self.dose.expose(light, xy_um, (height, width), scene.exposure_ms, brightness=brightness)
+
+
+def _visit(scene: Scene) -> tuple[int, ...]:
+    """Return which visit of which position a scene is of; each frame outside a run is one of its own."""
+    index = scene.index
+    if not index:
+        return scene.number, 0
+    tile = (index["g"],) if "g" in index else ()
+    return index.get("p", 0), index.get("t", 0), *tile, 2 + len(tile)
 
 
 def _light_of(scene: Scene) -> Literal["transmitted", "other"] | Label | None:

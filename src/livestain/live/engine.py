@@ -11,7 +11,7 @@ from livestain.live.events import is_image
 
 if TYPE_CHECKING:
     from pymmcore_plus.mda._engine import EventPayloadGenerator
-    from pymmcore_plus.metadata import FrameMetaV1
+    from pymmcore_plus.metadata import FrameMetaV1, SummaryMetaV1
     from useq import MDAEvent, MDASequence
 
 __all__ = ["LiveEngine"]
@@ -24,6 +24,13 @@ class LiveEngine(MDAEngine):
     its next exposures are of, so that what it shows depends on the event and not on a count. And
     frames of snaps carry the camera's metadata under ``camera_metadata``, as those of bursts do.
     """
+
+    def setup_sequence(self, sequence: MDASequence) -> SummaryMetaV1 | None:
+        """Set up the hardware for a run, and let the camera forget the one before."""
+        camera = self._showing_camera()
+        if camera is not None:
+            camera.begin_run()
+        return super().setup_sequence(sequence)
 
     def setup_event(self, event: MDAEvent) -> None:
         """Set up the hardware, and tell the camera what comes."""

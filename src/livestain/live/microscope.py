@@ -17,6 +17,7 @@ from livestain.live.dish_camera import DishCamera, Objective
 from livestain.live.engine import LiveEngine
 from livestain.live.replay import ReplaySource
 from livestain.live.replay_camera import ReplayCamera
+from livestain.live.simulation import Simulation
 from livestain.simulate.dish import Dish
 from livestain.simulate.profiles import DEFAULT_PROFILE
 
@@ -90,27 +91,18 @@ class SimulatedCore(StageCore):
         Returns
         -------
         array of float32, (y, x), or None
-            Expected photo-electrons per millisecond, noise-free and unbleached, binned and cropped as
-            the camera is now; None for another channel, or a plane that was not shown to `LiveEngine`.
+            Expected photo-electrons per millisecond, noise-free and unbleached, through the objective,
+            binned and cropped as the plane was; None for another channel, or a plane that was not shown
+            to `LiveEngine`.
         """
-        place, label = self.camera.places.get((index.p, index.t, index.z)), channel.lower()
-        if label not in ("mitochondria", "dna") or place is None:
+        shown, label = self.camera.places.get((index.p, index.t, index.z)), channel.lower()
+        if label not in ("mitochondria", "dna") or shown is None:
             return None
-        return self.camera.binned(self.dish.truth(*place, label=cast("Label", label)))
+        return shown.truth(cast("Label", label))
 
     def simulation(self) -> dict[str, Any]:
-        """Return what a store says of a simulated run, as JSON types: with it a dish is made again."""
-        dish = self.camera.dish
-        return {
-            "simulated": True,
-            "simulation": {
-                "seed": dish.seed,
-                "profile": dish.profile.model_dump(mode="json"),
-                "shape": list(dish.shape),
-                "pixel_size_um": dish.pixel_size_um,
-                "faults": self.camera.faults.model_dump(mode="json", exclude_defaults=True),
-            },
-        }
+        """Return what a store says of a simulated run, as JSON types; see `Simulation`."""
+        return {"simulated": True, "simulation": Simulation.of_camera(self.camera).to_dict()}
 
     def light_report(self, predicted: int = 0, fields: int = 1) -> DoseReport:
         """Return what the dish got of light since the microscope was made, and what predicting spared it.
@@ -231,20 +223,26 @@ def _simulated(magnification: int) -> str:
 
 def _magnification(profile: Profile) -> int:
     """Return the magnification in a profile's name (hela-60x); the usual one where it has none."""
-    found = re.search(r"(?:^|[-_])(\d+)x(?:$|[-_.])", profile.name)
+    found = re.search(r"(?:^|[-_])0*([1-9]\d*)x(?:$|[-_.])", profile.name)
     return int(found[1]) if found else _USUAL_MAGNIFICATION
 
 
 def _turret(dish: Dish, own: int) -> dict[int, Objective]:
-    """Return the objectives by magnification: the dish's own, and two others beside it."""
+    """Return the objectives by magnification: the dish's own, and two others beside it.
+
+    All look at the same medium. Brightness per pixel is the profile's through each: the light that a higher
+    magnification spreads over more pixels, and a larger aperture gathers, is not reckoned.
+    """
     turret = {own: Objective(dish.pixel_size_um, dish.optics)}
-    place = _TURRET.get(own, _TURRET[_USUAL_MAGNIFICATION])[0]
+    place, medium = _TURRET.get(own, _TURRET[_USUAL_MAGNIFICATION])[0], dish.optics.medium
     for magnification, (at, aperture, index) in _TURRET.items():
         if at == place:
             continue
         changed = {
             "numerical_aperture": aperture,
             "refractive_index": index,
+            # Cells stay in water under oil, too: it is what the spherical aberration comes from.
+            "medium_index": None if medium == index else medium,
             "condenser_aperture": min(dish.optics.condenser_aperture, aperture),
         }
         optics = type(dish.optics).model_validate({**dish.optics.model_dump(), **changed})

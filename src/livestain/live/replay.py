@@ -48,6 +48,8 @@ class ReplaySource:
         Size (y, x) of every plane in pixels.
     pixel_size_um : float or None
         Pixel size in micrometres, None where nobody said it.
+    simulated : bool
+        Whether the recording says that its cells are simulated.
 
     Raises
     ------
@@ -59,6 +61,7 @@ class ReplaySource:
     def __init__(self, source: Path | str, *, pixel_size_um: float | None = None) -> None:
         self.path = Path(source)
         self.pixel_size_um = pixel_size_um
+        self.simulated = False
         self._store: Any = None
         self._folders: dict[str, list[Path]] = {}
         if not self.path.is_dir():
@@ -78,6 +81,7 @@ class ReplaySource:
 
         self._store = open_store(self.path)
         plan = self._store.plan
+        self.simulated = self._store.attributes.get("simulated") is True
         if plan.n_p > 1:
             raise DataError(
                 f"{self.path} has {plan.n_p} positions, and a replay shows one field; expected a store "

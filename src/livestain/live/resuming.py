@@ -58,6 +58,8 @@ class Earlier:
         Seconds from the first plane to the last, without the time in which nothing ran.
     ended : bool
         Whether the run came to its end: it was neither stopped nor broke off.
+    simulation : dict or None
+        What the store says of the dish that a simulated run showed; None of a microscope's.
     """
 
     sequence: useq.MDASequence
@@ -71,6 +73,7 @@ class Earlier:
     cut_short: frozenset[PlaneIndex] = frozenset()
     recorded_s: float = 0.0
     ended: bool = False
+    simulation: dict[str, Any] | None = None
 
     @property
     def next_t(self) -> int:
@@ -136,6 +139,7 @@ def earlier_run(path: Path) -> Earlier:
         _bundles(sequence, plan, attributes.get("models") or {}),
         frozenset(cut_short),
         *_how_long(lines),
+        simulation=attributes.get("simulation"),
     )
 
 

@@ -32,6 +32,7 @@ from livestain.live.open_run import OpenRun, open_run
 from livestain.live.plan import RunPlan, plan_run
 from livestain.live.report import Acquired, Progress, RunReport
 from livestain.live.resuming import PASSED, Earlier, check_same, earlier_run, what_remains
+from livestain.live.same_dish import check_same_dish
 from livestain.live.virtual import settings_of, split_sequence
 from livestain.stain.ledger import Ledger
 from livestain.stain.setup import worker_setup
@@ -352,6 +353,7 @@ class Session:
                     opened = with_open_end(self._earlier.plan, self._plan.store)
                     self._earlier = replace(self._earlier, plan=opened)
                 check_same(self._earlier, self._plan.store, self.core, self.out)
+                check_same_dish(self._earlier.simulation, self.core, self.out)
                 gone = self._earlier.there | self._earlier.lost | self._earlier.given_up
             for c, channel in enumerate(self._plan.store.channels):
                 planned = self._plan.store.planned_indices(c)

@@ -68,6 +68,10 @@ class FolderRecording(Recording):
         self.places = tuple(
             Place(stem, None, frame_of_file(stem), *self._sizes(stem)) for stem in stems
         )
+        # One simulated file among real ones is enough: the movie is then no movie of real cells.
+        self.simulated = any(
+            series.simulated for volume in self._volumes.values() for series in volume.values()
+        )
         self.ordered = all(place.n_t * place.n_z > 1 for place in self.places)
 
     def present(self, place: int, c: int) -> NDArray[np.bool_]:

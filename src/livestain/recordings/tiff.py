@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from livestain.recordings.base import (
 )
 from livestain.recordings.tiff_errors import tiff_errors
 from livestain.recordings.units import length_um, seconds_of, square_um, um_of
+from livestain.store.ome_xml import SIMULATED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +51,8 @@ class TiffSeries:
         Size (y, x) and data type.
     label, x_um, y_um, z_um : str or float, or None
         Of the position, by OME-XML.
+    simulated : bool
+        Whether an annotation of the file says that the cells are simulated.
     """
 
     name: str
@@ -65,6 +68,7 @@ class TiffSeries:
     x_um: float | None = None
     y_um: float | None = None
     z_um: float | None = None
+    simulated: bool = False
 
     def index(self, t: int, c: int, z: int) -> tuple[int, ...]:
         """Return the place of a plane along `axes`."""
@@ -165,10 +169,13 @@ def read_header(path: Path) -> tuple[tuple[TiffSeries, ...], tuple[str, ...], st
     import tifffile
 
     with tiff_errors(path), tifffile.TiffFile(path) as file:
-        ome = _ome_images(file)
+        told = _ome(file)
+        ome = _listed(told.get("Image"))
         images = ome or [{}] * len(file.series)
+        simulated = _is_simulated(told)
         found = tuple(
-            _series(path, file, one, image) for one, image in zip(file.series, images, strict=False)
+            replace(_series(path, file, one, image), simulated=simulated)
+            for one, image in zip(file.series, images, strict=False)
         )
         names = {
             str(data["UUID"]["FileName"])
@@ -290,13 +297,21 @@ def _voxel(
     return square_um(y, x, path), um_of(float(told.get("spacing", 0)), told["unit"])
 
 
-def _ome_images(file: tifffile.TiffFile) -> list[dict[str, Any]]:
+def _ome(file: tifffile.TiffFile) -> dict[str, Any]:
+    """Return what a file's OME-XML says; nothing where there is none."""
     if not file.is_ome or file.ome_metadata is None:
-        return []
+        return {}
     import tifffile
 
-    told = tifffile.xml2dict(file.ome_metadata)
-    return _listed(told.get("OME", {}).get("Image"))
+    told = tifffile.xml2dict(file.ome_metadata).get("OME")
+    return told if isinstance(told, dict) else {}
+
+
+def _is_simulated(ome: dict[str, Any]) -> bool:
+    """Return whether our annotation of simulated cells is there, on whatever: programs drop references."""
+    holders = [h for h in _listed(ome.get("StructuredAnnotations")) if isinstance(h, dict)]
+    notes = [note for holder in holders for note in _listed(holder.get("MapAnnotation"))]
+    return any(isinstance(note, dict) and note.get("Namespace") == SIMULATED for note in notes)
 
 
 def _listed(found: Any) -> list[Any]:
@@ -347,6 +362,7 @@ class TiffRecording(Recording):
         self.pixel_size_um = notes.pixel_size_um or first.pixel_size_um
         self.z_step_um = notes.z_step_um or first.z_step_um
         self.interval_s = first.interval_s
+        self.simulated = first.simulated
         names = [series.name for series in self._series]
         if len(set(names)) < len(names) or "" in names:
             names = [f"p{number}" for number in range(len(names))]

@@ -202,12 +202,15 @@ class _Job:
     asked : Asked
     is_new : bool
         Whether the store is to be made.
+    simulated : bool
+        Whether the recording of a new store says that its cells are simulated.
     """
 
     path: Path
     plan: StorePlan
     asked: Asked
     is_new: bool
+    simulated: bool = False
 
     @property
     def bundles(self) -> dict[int, tuple[Bundle, str]]:
@@ -288,7 +291,7 @@ def _job_beside(
             "Give one: --model BUNDLE, a name or a folder."
         )
     plan = plan_beside(recording, raw, [new.planned.channel for new in asked.new], path)
-    return _Job(path, plan, asked, is_new=True)
+    return _Job(path, plan, asked, is_new=True, simulated=recording.simulated)
 
 
 def _do(
@@ -389,10 +392,10 @@ def _opened(job: _Job) -> Iterator[Store]:
     """Give the store for writing, with the channels that are new."""
     facts = model_facts(job.plan, job.bundles)
     if job.is_new:
-        versions = versions_of(_PACKAGES)
-        with create_store(
-            job.path, job.plan, attributes={"models": facts, "versions": versions}
-        ) as store:
+        attributes: dict[str, Any] = {"models": facts, "versions": versions_of(_PACKAGES)}
+        if job.simulated:  # what is predicted from simulated cells is of simulated cells
+            attributes["simulated"] = True
+        with create_store(job.path, job.plan, attributes=attributes) as store:
             yield store
         return
     with open_store(job.path, mode="r+") as store:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from livestain.errors import SettingsError
-from livestain.settings import Settings
+from livestain.settings import FiniteSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +23,16 @@ _DROPPED, _FAILED, _JITTER, _FLICKER, _BUBBLE = range(5)
 _OFF = "off"
 
 
+def _not_a_bare_number(value: Any) -> Any:
+    # 1 in a text is frame 1, and as a share all frames: nobody should have to guess which is meant.
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError(
+            f"expected a share with a decimal point ({float(value)}) or a tuple of numbers of frames "
+            f"(({value},))"
+        )
+    return value
+
+
 def _share_or_numbers(value: float | tuple[int, ...]) -> float | tuple[int, ...]:
     if isinstance(value, tuple):
         if any(n < 0 for n in value):
@@ -32,11 +42,15 @@ def _share_or_numbers(value: float | tuple[int, ...]) -> float | tuple[int, ...]
     return value
 
 
-_Frames = Annotated[tuple[int, ...] | float, AfterValidator(_share_or_numbers)]
+_Frames = Annotated[
+    tuple[int, ...] | float,
+    BeforeValidator(_not_a_bare_number),
+    AfterValidator(_share_or_numbers),
+]
 """Which frames: a share of them, at random, or their numbers, counted from 0 as the camera shows them."""
 
 
-class LampDrop(Settings):
+class LampDrop(FiniteSettings):
     """The light grows weaker at once and stays so."""
 
     frame: int = Field(ge=0)
@@ -46,7 +60,7 @@ class LampDrop(Settings):
     """Share of the light that is left."""
 
 
-class Bubble(Settings):
+class Bubble(FiniteSettings):
     """An air bubble drifts through the medium, above the cells."""
 
     frame: int = Field(ge=0)
@@ -56,7 +70,7 @@ class Bubble(Settings):
     """For how many frames it passes."""
 
 
-class Faults(Settings):
+class Faults(FiniteSettings):
     """Switches of what goes wrong; the same settings give the same faults.
 
     Frames are numbered from 0 as the camera shows them, lost ones counted.

@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from livestain.settings import Settings
+from livestain.settings import FiniteSettings
 
-__all__ = ["Bodies", "CellKind", "Mitochondria", "Nucleus", "Span"]
+__all__ = [
+    "Amounts",
+    "Bodies",
+    "CellKind",
+    "Factors",
+    "Mitochondria",
+    "Nucleus",
+    "Numbers",
+    "Sizes",
+    "Span",
+]
 
 
-def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+_Number = TypeVar("_Number", int, float)
+
+
+def _ordered(span: tuple[_Number, _Number]) -> tuple[_Number, _Number]:
     if span[0] > span[1]:
         raise ValueError(f"expected the smaller number first; given {span[0]} to {span[1]}")
     return span
 
 
 Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
-"""A range that is drawn from evenly: least and greatest."""
+"""A range that is drawn from evenly: least and greatest, of either sign."""
+
+_Amount = Annotated[float, Field(ge=0)]
+_Size = Annotated[float, Field(gt=0)]
+_Count = Annotated[int, Field(ge=0)]
+
+Amounts = Annotated[tuple[_Amount, _Amount], AfterValidator(_ordered)]
+"""A range of what may be 0."""
+
+Sizes = Annotated[tuple[_Size, _Size], AfterValidator(_ordered)]
+"""A range of what cannot be 0: lengths, times."""
+
+_Factor = Annotated[float, Field(ge=1)]
+
+Factors = Annotated[tuple[_Factor, _Factor], AfterValidator(_ordered)]
+"""A range of factors that make longer."""
+
+Numbers = Annotated[tuple[_Count, _Count], AfterValidator(_ordered)]
+"""A range of whole numbers."""
 
 
-class Bodies(Settings):
+class Bodies(FiniteSettings):
     """Small round bodies of one sort, none of them a mitochondrion."""
 
-    number: Span = (0, 0)
+    number: Amounts = (0, 0)
     """Bodies a cell, least and greatest."""
 
-    radius_um: Span = (0.15, 0.35)
+    radius_um: Sizes = (0.15, 0.35)
     """Radius in micrometres."""
 
     index: Span = (0.01, 0.03)
     """Refractive index above the cytoplasm's."""
 
-    inner: float = 1.05
+    inner: float = Field(default=1.05, ge=0)
     """How near to the nucleus: in units of the nucleus' outline (1 is its edge, 0 its centre)."""
 
-    outer: float = 0.9
+    outer: float = Field(default=0.9, gt=0)
     """How near to the cell's edge: in units of its outline; above 1 outside."""
 
-    height: Span = (0.1, 0.7)
+    height: Amounts = (0.1, 0.7)
     """Height above the glass as a share of the cell's thickness there; above 1 it floats over the cell."""
 
     crowded: float = Field(default=0.0, ge=0, le=1)
@@ -49,13 +81,13 @@ class Bodies(Settings):
     """Whether they are not within the cell but on or above it, as debris is."""
 
 
-class Nucleus(Settings):
+class Nucleus(FiniteSettings):
     """The nucleus, its nucleoli and its chromatin."""
 
-    radii_um: tuple[Span, Span] = ((3.0, 4.0), (2.5, 3.2))
+    radii_um: tuple[Sizes, Sizes] = ((3.0, 4.0), (2.5, 3.2))
     """Long and short half axis in micrometres."""
 
-    height_um: float = 2.6
+    height_um: float = Field(default=2.6, ge=0)
     """Thickness at its middle, at most four fifths of the cell's there."""
 
     index: float = -0.006
@@ -64,17 +96,17 @@ class Nucleus(Settings):
     envelope: float = Field(default=0.0, ge=0)
     """Optical path of the nuclear envelope seen edge-on, in micrometres."""
 
-    nucleoli: tuple[int, int] = (2, 4)
+    nucleoli: Numbers = (2, 4)
     """Nucleoli, least and greatest."""
 
-    nucleolus_radius_um: Span = (0.45, 0.85)
+    nucleolus_radius_um: Sizes = (0.45, 0.85)
     """Their radius in micrometres."""
 
 
-class Mitochondria(Settings):
+class Mitochondria(FiniteSettings):
     """The network of mitochondria."""
 
-    number: Span = (34, 50)
+    number: Amounts = (34, 50)
     """Tubes and fragments a cell."""
 
     length_um: float = Field(default=3.6, gt=0)
@@ -98,7 +130,7 @@ class Mitochondria(Settings):
     branching: float = Field(default=0.33, ge=0, lt=1)
     """Share of tubes that begin on another one."""
 
-    turning: float = 0.17
+    turning: float = Field(default=0.17, ge=0)
     """Standard deviation of the turn a tenth of a micrometre, in radians: how curled tubes are."""
 
     index: Span = (0.036, 0.052)
@@ -107,10 +139,10 @@ class Mitochondria(Settings):
     crowded: float = Field(default=0.0, ge=0, le=1)
     """Share that lies in the crowd beside the nucleus, not anywhere."""
 
-    outer: float = 0.85
+    outer: float = Field(default=0.85, gt=0)
     """How near to the cell's edge tubes begin, in units of its outline."""
 
-    height: Span = (0.25, 0.7)
+    height: Amounts = (0.25, 0.7)
     """Height above the glass as a share of the cell's thickness where the tube begins."""
 
     label: Literal["matrix", "membrane"] = "matrix"
@@ -120,11 +152,11 @@ class Mitochondria(Settings):
     wander_um: float = Field(default=0.3, ge=0)
     """How far a tube wanders from its place within minutes, in micrometres."""
 
-    fission_s: Span = (120, 500)
+    fission_s: Sizes = (120, 500)
     """Seconds in which a place of a tube divides and fuses again."""
 
 
-class CellKind(Settings):
+class CellKind(FiniteSettings):
     """One kind of cell, of which a dish is full."""
 
     spacing_um: float = Field(default=17.0, gt=0)
@@ -133,16 +165,16 @@ class CellKind(Settings):
     jitter_um: float = Field(default=3.5, ge=0)
     """How far from the middle of its square a cell may sit."""
 
-    radius_um: Span = (8.0, 10.0)
+    radius_um: Sizes = (8.0, 10.0)
     """Mean radius of the outline."""
 
-    stretch: Span = (1.0, 1.35)
+    stretch: Factors = (1.0, 1.35)
     """How much longer than round; the other axis is shorter by as much."""
 
-    roughness: tuple[float, ...] = (0.10, 0.07, 0.05, 0.04)
+    roughness: tuple[_Amount, ...] = (0.10, 0.07, 0.05, 0.04)
     """Standard deviation of the outline's waves of 2, 3, 4 … periods, as shares of the radius."""
 
-    height_um: Span = (3.2, 4.2)
+    height_um: Sizes = (3.2, 4.2)
     """Thickness at the middle."""
 
     edge_um: float = Field(default=0.9, gt=0)
@@ -160,7 +192,7 @@ class CellKind(Settings):
     nucleus: Nucleus = Nucleus()
     """The nucleus."""
 
-    nucleus_offset_um: float = 1.0
+    nucleus_offset_um: float = Field(default=1.0, ge=0)
     """Standard deviation of the nucleus' distance from the middle, along each axis."""
 
     mitochondria: Mitochondria = Mitochondria()
@@ -195,8 +227,17 @@ class CellKind(Settings):
     grains: int = Field(default=3500, ge=0)
     """Faint bodies of either sign (reticulum, ribosomes): the cytoplasm's unevenness."""
 
-    grain_path: float = 0.0008
+    grain_path: float = Field(default=0.0008, ge=0)
     """Standard deviation of a grain's volume times index, in cubic micrometres."""
 
     fibres: int = Field(default=7, ge=0)
     """Stress fibres: thin, straight, near the glass."""
+
+    @property
+    def reach_um(self) -> float:
+        """How far a cell reaches from its middle at most, in micrometres.
+
+        Of an outline with waves larger than three of their standard deviations at once there is one in
+        thousands, which reaches farther.
+        """
+        return self.radius_um[1] * self.stretch[1] * (1 + 3 * math.hypot(*self.roughness))

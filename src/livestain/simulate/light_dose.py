@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import threading
+import zlib
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from livestain.settings import Settings
+from livestain.settings import FiniteSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,10 +52,14 @@ _UM2_PER_CM2 = 1e8
 _USUAL_EXPOSURE_MS = 100.0
 """Exposure of a fluorescence image where a run took none."""
 
-_MOST_BLOCKS = 256
+_MOST_WORDS = 256
+"""Shares that are told one by one; more are packed."""
+
+_MOST_BLOCKS = 16_384
+"""Shares that are told at all: as many as squares of a field of 64 um a side."""
 
 
-class Illumination(Settings):
+class Illumination(FiniteSettings):
     """How much light falls on the dish, and what it does there."""
 
     excitation_w_cm2: float = Field(default=2.0, ge=0)
@@ -110,7 +117,8 @@ class Unbleached(NamedTuple):
     share : float or array of float32, (y, x)
         Between 0 and 1; an array where the field was not lit evenly.
     text : str
-        The same for a frame's metadata; `unbleached_from` reads it.
+        The same for a frame's metadata; `unbleached_from` reads it. Of a field of more than 64 um a side that
+        was lit differently at nearly every place it is the mean alone.
     """
 
     share: float | NDArray[np.float32]
@@ -142,7 +150,11 @@ def unbleached_from(text: str, shape: tuple[int, int]) -> float | NDArray[np.flo
     if "share" not in told:
         raise ValueError(f"The share of the label that shone is known as a mean only: {told}.")
     rows, columns = (np.diff([*told[axis], n]) for axis, n in zip(("y", "x"), shape, strict=True))
-    share = np.asarray(told["share"], np.float32)
+    share = told["share"]
+    if isinstance(share, str):
+        packed = zlib.decompress(base64.b64decode(share))
+        share = np.frombuffer(packed, "<f4").reshape(len(told["y"]), len(told["x"]))
+    share = np.asarray(share, np.float32)
     return np.repeat(np.repeat(share, rows, axis=0), columns, axis=1)
 
 
@@ -282,7 +294,17 @@ class LightDose:
             doses = np.zeros(
                 [int(p[-1]) - first + 1 for p, first in zip(places, firsts, strict=True)]
             )
-            for (i, j), tile in tiles.items():
+            # Only those that the field touches: a run over many positions lights many more.
+            near = product(
+                *(
+                    range(first // _TILE, (first + n - 1) // _TILE + 1)
+                    for first, n in zip(firsts, doses.shape, strict=True)
+                )
+            )
+            for i, j in near:
+                tile = tiles.get((i, j))
+                if tile is None:
+                    continue
                 there, here = [], []
                 for at, first, n in zip((i, j), firsts, doses.shape, strict=True):
                     low = max(at * _TILE, first)
@@ -376,9 +398,10 @@ def _blocks(share: NDArray[np.float32], rows: NDArray[Any], columns: NDArray[Any
     if len(breaks[0]) * len(breaks[1]) > _MOST_BLOCKS:
         return json.dumps({"mean": float(share.mean())})
     values = share[np.ix_(rows[breaks[0]], columns[breaks[1]])]
-    return json.dumps(
-        {"y": breaks[0], "x": breaks[1], "share": values.tolist()}, separators=(",", ":")
-    )
+    told: str | list[list[float]] = values.tolist()
+    if values.size > _MOST_WORDS:
+        told = base64.b64encode(zlib.compress(values.astype("<f4").tobytes())).decode()
+    return json.dumps({"y": breaks[0], "x": breaks[1], "share": told}, separators=(",", ":"))
 
 
 def _rounded(value: Any) -> Any:

@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 from pydantic import Field, model_validator
 
-from livestain.settings import Settings
+from livestain.settings import FiniteSettings
 from livestain.simulate.grid import RadialGrid
 from livestain.simulate.pupil import Disc, Source, source_average
 
@@ -76,7 +76,7 @@ _RING_MARGIN = 0.15
 """How far the objective's ring reaches beyond the annulus' image on either side, in widths of the annulus."""
 
 
-class Optics(Settings):
+class Optics(FiniteSettings):
     """The objective, the condenser, the contrast and the wavelengths."""
 
     contrast: Contrast = "brightfield"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 from importlib import resources
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from livestain.errors import SettingsError
-from livestain.settings import Settings, read_yaml
+from livestain.settings import FiniteSettings, read_yaml
 from livestain.simulate.kinds import CellKind
 from livestain.simulate.light_dose import Illumination
 from livestain.simulate.optics import Optics
@@ -21,7 +22,18 @@ DEFAULT_PROFILE = "hela-60x"
 """The profile of the demo and of the model that it shows."""
 
 
-class Profile(Settings):
+def _apart(scales: tuple[float, float]) -> tuple[float, float]:
+    if not scales[0] < scales[1]:
+        # A pattern between two equal scales has nothing in it.
+        raise ValueError(f"expected the finer scale first; given {scales[0]} and {scales[1]}")
+    return scales
+
+
+_Scale = Annotated[float, Field(ge=0.01)]
+_Scales = Annotated[tuple[_Scale, _Scale], AfterValidator(_apart)]
+
+
+class Profile(FiniteSettings):
     """Everything about a simulated microscope and its cells but the seed and the frame's size."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
@@ -30,10 +42,10 @@ class Profile(Settings):
     about: str = ""
     """What it is like, in a sentence; shown by `livestain simulate --list`."""
 
-    pixel_size_um: float = Field(default=0.1, gt=0, allow_inf_nan=False)
+    pixel_size_um: float = Field(default=0.1, gt=0)
     """Side of a pixel in the sample, in micrometres."""
 
-    z_step_um: float = Field(default=0.5, gt=0, allow_inf_nan=False)
+    z_step_um: float = Field(default=0.5, gt=0)
     """Distance of the planes of a stack that suits the objective, in micrometres."""
 
     cells: CellKind = CellKind()
@@ -73,7 +85,7 @@ class Profile(Settings):
     """Standard deviation, as a share, of the brightfield's fixed pattern: out-of-focus dust, fringes of the
     camera's window."""
 
-    texture_um: tuple[float, float] = (0.15, 0.4)
+    texture_um: _Scales = (0.15, 0.4)
     """Finest and coarsest scale of that pattern, in micrometres in the sample."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from livestain.settings import Settings
+from livestain.settings import FiniteSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ _BLURRED_ABOVE = 1.0
 """Read noise, in electrons, that hides that photo-electrons are whole ones."""
 
 
-class Sensor(Settings):
+class Sensor(FiniteSettings):
     """A scientific CMOS camera.
 
     Counts = offset + gain x (Poisson(light + dark current) + Normal(0, read noise)), rounded and cut at

@@ -33,8 +33,8 @@ _THICKEST_UM = 10.0
 _FIELDS_A_TIME = 4
 """Fields between which planes are made by turns: a dish remembers that many with room to spare."""
 
-_APART = 1.25
-"""Distance of fields by their size: no two of them show the same cells."""
+_START = 1.25
+"""Where the first field may lie: within a square of this many fields, around the dish's middle."""
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,15 @@ class SimulatedMovie:
         # A stream of its own: the dish's begin with the seed and something else.
         rng = np.random.default_rng([settings.seed, 0xF1E1D5])
         start = rng.uniform(-0.5, 0.5, 2)
-        pitch = [_APART * side * settings.profile.pixel_size_um for side in settings.size]
+        high, wide = (side * settings.profile.pixel_size_um for side in settings.size)
+        # With a largest cell between them no cell is in two fields, which would be one in training and in
+        # validation.
+        apart = 2 * settings.profile.cells.reach_um
         across = math.ceil(math.sqrt(settings.fields))
         self.centres_um = tuple(
             (
-                round(float((n % across + start[0]) * pitch[1]), 3),
-                round(float((n // across + start[1]) * pitch[0]), 3),
+                round(float(start[0] * _START * wide + n % across * (wide + apart)), 3),
+                round(float(start[1] * _START * high + n // across * (high + apart)), 3),
             )
             for n in range(settings.fields)
         )

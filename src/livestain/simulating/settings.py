@@ -35,7 +35,7 @@ class MovieSettings(Settings):
     """Height and width of a plane in pixels."""
 
     fields: int = Field(default=1, ge=1)
-    """Fields of view; no two of them overlap."""
+    """Fields of view; so far apart that no cell is in two of them."""
 
     planes: int = Field(default=1, ge=1)
     """Planes of a stack, its middle in focus."""

@@ -141,6 +141,8 @@ def simulate_movies(
     begun = time.perf_counter()
     out = Path(out).absolute()
     asked = [settings.model_copy(update={"seed": settings.seed + n}) for n in range(movies)]
+    for one in asked:
+        _recover(movie_path(out, one.seed))
     report = SimulationReport(out=str(out))
     todo = _todo(out, asked, report, overwrite=overwrite)
     of = movies * settings.n_planes
@@ -216,34 +218,89 @@ def _is_same(path: Path, asked: MovieSettings) -> bool:
     return same and versions.get("livestain") == __version__
 
 
+def _folder(path: Path) -> Path:
+    """Return where a movie is made, beside its place."""
+    return path.with_name(f".{path.name}.simulating")
+
+
+def _parts(path: Path) -> tuple[Path, Path, Path]:
+    """Return the parts of a movie, the store last: what lies beside it is there when it is."""
+    return journal_path(path), truth_path(path), path
+
+
 @contextmanager
 def _building(path: Path) -> Iterator[Path]:
     """Give the path of a store in a folder beside its place, which is gone afterwards."""
-    folder = path.with_name(f".{path.name}.simulating")
+    folder = _folder(path)
     # Nobody else builds there, since the movie is locked: it is of a process that was killed.
     shutil.rmtree(folder, ignore_errors=True)
     try:
         yield folder / path.name
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not _is_aside(path):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_in_place(building: Path, path: Path) -> None:
-    """Move a whole movie to its place, the store last: what lies beside it is there when it is."""
-    old = building.with_name("old")
+    """Move a whole movie to its place, and what was there out of the way: all its parts, or none."""
+    aside = _aside(path)
+    # The old store goes first and the new one comes last: while none is in its place, `_put_back` has to act.
+    ways = list(zip(_parts(path), _parts(aside), strict=True))[::-1]
+    ways += list(zip(_parts(building), _parts(path), strict=True))
+    moved: list[tuple[Path, Path]] = []
     try:
-        if path.exists():
-            path.rename(old)
-        for part in (journal_path, truth_path):
-            part(building).replace(part(path))
-        building.rename(path)
+        aside.parent.mkdir()
+        for way in ways:
+            if way[0].exists() or way[1] == path:
+                way[0].rename(way[1])
+                moved.append(way)
     except OSError as error:
+        # What cannot be moved back now is at the next start.
         with suppress(OSError):
-            old.rename(path)
+            for was, now in reversed(moved):
+                now.rename(was)
         raise StoreError(
             f"Cannot put {path.name} into {path.parent}: {error.strerror or error}. Close the programs that "
             "have it open, and say the same again."
         ) from error
+
+
+def _aside(path: Path) -> Path:
+    """Return where the store of a movie lies while another takes its place."""
+    return _folder(path) / "old" / path.name
+
+
+def _is_aside(path: Path) -> bool:
+    """Return whether a movie was moved out of the way, and nothing is in its place."""
+    return _aside(path).exists() and not path.exists()
+
+
+def _put_back(path: Path) -> None:
+    """Put a movie back that was moved out of the way, unless another is whole in its place."""
+    if _is_aside(path):
+        for away, there in zip(_parts(_aside(path)), _parts(path), strict=True):
+            if away.exists():
+                away.replace(there)
+
+
+def _recover(path: Path) -> None:
+    """Put back a movie that a process moved out of the way which was then killed.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be put back, or another process is just replacing it.
+    """
+    if not _is_aside(path):
+        return
+    with StoreLock(path, "simulate"):
+        try:
+            _put_back(path)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot put {path.name} back into {path.parent}, from {_aside(path)}: "
+                f"{error.strerror or error}. Close the programs that have it open, and say the same again."
+            ) from error
 
 
 def _written(

@@ -57,7 +57,7 @@ def export_tiff(
     """Write a run's planes as OME-TIFF, one file a position; the store is only read.
 
     Counts are as stored, in uint16; a predicted channel says so in its name, and an annotation of the file
-    says what its counts mean.
+    says what its counts mean. Another one says of simulated cells that they are.
 
     Parameters
     ----------
@@ -143,12 +143,15 @@ def _write(
     import tifffile
 
     pixels = store.plan.height * store.plan.width * 2
+    simulated = store.attributes.get("simulated") is True
     with tifffile.TiffWriter(part, bigtiff=len(planes) * pixels > _CLASSIC) as tiff:
         for n, index in enumerate(planes):
             tiff.write(
                 store.read(index),
                 # As bytes, since it has a micro sign, and the library takes text for ASCII.
-                description=tiff_xml(store.plan, name, p, planes).encode() if n == 0 else None,
+                description=tiff_xml(store.plan, name, p, planes, simulated=simulated).encode()
+                if n == 0
+                else None,
                 contiguous=False,
                 photometric="minisblack",
                 compression="adobe_deflate" if compress else None,

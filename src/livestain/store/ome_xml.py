@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from livestain.planes import PlaneIndex
     from livestain.store.plan import StorePlan
 
-__all__ = ["ome_xml", "tiff_xml", "write_series"]
+__all__ = ["SIMULATED", "ome_xml", "tiff_xml", "write_series"]
+
+SIMULATED = "livestain/simulated"
+"""Namespace of the annotation of images whose cells are simulated."""
 
 
 def ome_xml(plan: StorePlan, name: str) -> str:
@@ -58,7 +61,14 @@ def write_series(path: Path, plan: StorePlan) -> None:
         ) from error
 
 
-def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -> str:
+def tiff_xml(
+    plan: StorePlan,
+    name: str,
+    p: int,
+    planes: Sequence[PlaneIndex],
+    *,
+    simulated: bool = False,
+) -> str:
     """Return the OME-XML of a TIFF file that holds one position.
 
     Parameters
@@ -70,9 +80,11 @@ def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -
         The position.
     planes : sequence of PlaneIndex
         What the file's pages hold, in their order; planes that are not there have no page.
+    simulated : bool
+        Whether the cells are simulated; an annotation of the image then says so.
     """
     from ome_types import OME
-    from ome_types.model import MapAnnotation, StructuredAnnotations, TiffData
+    from ome_types.model import AnnotationRef, MapAnnotation, StructuredAnnotations, TiffData
 
     pages = [
         TiffData(ifd=n, first_t=i.t, first_c=i.c - plan.first_c, first_z=i.z, plane_count=1)
@@ -112,8 +124,18 @@ def tiff_xml(plan: StorePlan, name: str, p: int, planes: Sequence[PlaneIndex]) -
         for c, channel in enumerate(plan.channels)
         if channel.truth is not None
     ]
+    image = _image(plan, name, p, tiff_data_blocks=pages)
+    if simulated:
+        notes.append(
+            MapAnnotation(
+                id="Annotation:simulated",
+                namespace=SIMULATED,
+                value={"simulated": "true", "cells": "of a simulation; no microscope saw them"},
+            )
+        )
+        image.annotation_refs.append(AnnotationRef(id="Annotation:simulated"))
     ome = OME(
-        images=[_image(plan, name, p, tiff_data_blocks=pages)],
+        images=[image],
         creator=_creator(),
         structured_annotations=StructuredAnnotations(map_annotations=notes),
     )
