@@ -50,7 +50,7 @@ def test_the_demo_stains_every_plane_better_than_the_control(done):
     assert result["planes_acquired"] == 34
     assert result["planes_stained"] == 30
     assert result["planes_missing"] == 0
-    assert result["pearson"] >= 0.8
+    assert result["pearson"] >= 0.75
     assert result["pearson"] >= result["pearson_control"] + 0.2
     assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p95"]
     assert (folder / result["store"]).is_dir()

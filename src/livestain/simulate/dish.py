@@ -383,7 +383,9 @@ class Dish:
             noise = np.fft.irfft2(
                 np.fft.rfft2(rng.standard_normal(self.shape)) * band, s=self.shape
             )
-            field = field * (1 + profile.texture * noise / max(noise.std(), 1e-12)).astype(np.float32)
+            field = field * (1 + profile.texture * noise / max(noise.std(), 1e-12)).astype(
+                np.float32
+            )
         return np.asarray(field, dtype=np.float32)
 
 

@@ -133,7 +133,7 @@ class Mitochondria(FiniteSettings):
     turning: float = Field(default=0.17, ge=0)
     """Standard deviation of the turn a tenth of a micrometre, in radians: how curled tubes are."""
 
-    index: Span = (0.036, 0.052)
+    index: Span = (0.034, 0.050)
     """Refractive index above the cytoplasm's."""
 
     crowded: float = Field(default=0.0, ge=0, le=1)
@@ -199,17 +199,17 @@ class CellKind(FiniteSettings):
     """What a model is to find."""
 
     droplets: Bodies = Bodies(
-        number=(14, 40), radius_um=(0.15, 0.38), index=(0.075, 0.10), outer=0.8
+        number=(25, 60), radius_um=(0.15, 0.38), index=(0.075, 0.10), outer=0.8
     )
     """Lipid droplets: small, and of the highest index."""
 
     vesicles: Bodies = Bodies(
-        number=(45, 90), radius_um=(0.15, 0.4), index=(-0.022, -0.010), inner=0.3, outer=0.95
+        number=(60, 120), radius_um=(0.15, 0.4), index=(-0.022, -0.010), inner=0.3, outer=0.95
     )
     """Vesicles: filled with water, below the cytoplasm's index."""
 
     granules: Bodies = Bodies(
-        number=(50, 100), radius_um=(0.13, 0.34), index=(0.014, 0.035), inner=0.0, outer=0.95
+        number=(80, 150), radius_um=(0.13, 0.34), index=(0.014, 0.035), inner=0.0, outer=0.95
     )
     """Lysosomes, granules and the like: of the mitochondria's size and index."""
 
