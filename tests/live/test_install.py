@@ -144,8 +144,8 @@ def test_what_comes_of_an_uncertain_frame_says_so(bundle_of):
         core.camera.faults = Faults(dropped_frames=(1,))
         frames = core.camera._frames
 
-        def unnumbered(*args):
-            for meta in frames(*args):
+        def unnumbered(*args, **how):
+            for meta in frames(*args, **how):
                 yield {k: v for k, v in meta.items() if k != "livestain-FrameNr"}
 
         core.camera._frames = unnumbered
