@@ -24,6 +24,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -186,11 +187,13 @@ def charts(result: dict[str, Any]) -> str:
                 for name, colour in zip(names, ("#444444", "#c2185b"), strict=True)
             ]
             chart = line_chart(series, x_label=labels[0], y_label=labels[1], width=420)
+            chart = re.sub(r"^<svg[^>]*>|</svg>$", "", chart.strip())  # not every reader nests them
             parts.append(f'<g transform="translate(0 {top})">{chart}</g>')
             top += 330
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="620" height="{top}" '
-        f'style="background:white">{"".join(parts)}</svg>\n'
+        f'font-family="sans-serif" font-size="12"><style>.grid {{ stroke: #ddd }}</style>'
+        f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>\n'
     )
 
 
