@@ -14,6 +14,7 @@ from livestain.live.camera import Scene, ShowingCamera, StageCore
 from livestain.simulate.dish import Dish
 from livestain.simulate.faults import Faults
 from livestain.simulate.light_dose import OTHER, TRANSMITTED, LightDose, Unbleached
+from livestain.simulate.sensor import binned
 
 if TYPE_CHECKING:
     import threading
@@ -88,11 +89,9 @@ class Shown(NamedTuple):
         """Return a label's noise-free fluorescence laid out as the plane, (y, x); None without an image."""
         if self.dish is None:
             return None
-        image, n = self.dish.truth(self.age_s, self.z_um, self.xy_um, label=label), self.binning
-        if n > 1:
-            height, width = (size // n for size in image.shape)
-            squares = image[: height * n, : width * n].reshape(height, n, width, n)
-            image = np.asarray(squares.sum((1, 3)), dtype=np.float32)
+        image = self.dish.truth(self.age_s, self.z_um, self.xy_um, label=label)
+        if self.binning > 1:
+            image = binned(image, self.binning)
         x, y, width, height = self.roi
         return image[y : y + height, x : x + width]
 

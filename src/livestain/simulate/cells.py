@@ -64,9 +64,7 @@ def cells_near(
     half_um : (float, float)
         Half its width and height.
     """
-    # Of waves larger than this at once there is one cell in thousands; its tip would be cut off.
-    rough = 1 + 3 * float(np.linalg.norm(kind.roughness))
-    about = max(kind.stretch[1], 1.0) * kind.radius_um[1] * rough + kind.jitter_um
+    about = kind.reach_um + kind.jitter_um
     low, high = (
         [
             int(np.floor((c + sign * (h + about)) / kind.spacing_um))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     Counts: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
 
-__all__ = ["Sensor"]
+__all__ = ["Sensor", "binned"]
 
 _NORMAL_ABOVE = 100.0
 """Mean photo-electrons from which a Gaussian stands for the Poisson distribution (several times faster)."""
@@ -143,11 +143,16 @@ class Sensor(FiniteSettings):
         most = 2**self.bit_depth - 1
         np.clip(noise, 0, most, out=noise)
         if binning > 1:
-            height, width = (n // binning for n in noise.shape)
-            squares = noise[: height * binning, : width * binning]
-            noise = squares.reshape(height, binning, width, binning).sum((1, 3))
+            noise = binned(noise, binning)
             np.minimum(noise, np.float32(most), out=noise)
         return noise.astype(np.uint8) if self.bit_depth <= 8 else noise.astype(np.uint16)
+
+
+def binned(image: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """Return the sums of squares of `side` x `side` pixels; pixels that fill no square are left out."""
+    height, width = (n // side for n in image.shape)
+    squares = image[: height * side, : width * side].reshape(height, side, width, side)
+    return np.asarray(squares.sum((1, 3)), dtype=np.float32)
 
 
 @lru_cache(maxsize=16)

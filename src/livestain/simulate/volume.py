@@ -180,6 +180,8 @@ class Compressed:
         Weights of the curves, for all signs, heights and widths at which there are nodes.
     heights : int
         Heights at which transfer functions were computed; there are `_FINE` times as many nodes.
+    signed : bool
+        Whether there are nodes of their own for paths below the surrounding's.
     cutoff : float
         Frequency of the curves' end, in cycles per micrometre.
     curves : array of float64, (curve, n)
@@ -188,6 +190,7 @@ class Compressed:
 
     nodes: NDArray[np.float64]
     heights: int
+    signed: bool
     cutoff: float
     curves: NDArray[np.float64]
 
@@ -220,7 +223,8 @@ class Compressed:
         bodies = np.exp(-2 * (np.pi * np.outer(_SIGMAS_UM, k)) ** 2)
         rows = (np.stack([c for _, c in curves])[:, None, :] * bodies[None]).reshape(-1, len(k))
         weight: NDArray[np.float64] = getattr(usual, seen.what)
-        negative = (weight < 0) & (len(seen.signs) > 1)
+        signed = len(seen.signs) > 1
+        negative = (weight < 0) & signed
         at = _node(usual.z, usual.sigma, negative, count, 1)
         power = np.bincount(at, weight**2, len(rows))
         often = np.maximum(np.sqrt(power / max(power.max(), 1e-30)), _RARE)[:, None]
@@ -231,7 +235,7 @@ class Compressed:
         rank = max(int(np.count_nonzero(lost > _TOLERANCE * lost[0])), 1)
         nodes = (u[:, :rank] * s[:rank] / often).reshape(-1, count, len(_SIGMAS_UM), rank)
         nodes = _finer(_finer(nodes, 1), 2)
-        return cls(nodes.reshape(-1, rank), count, cutoff, v[:rank] / dense)
+        return cls(nodes.reshape(-1, rank), count, signed, cutoff, v[:rank] / dense)
 
     def weights(
         self,
@@ -240,7 +244,8 @@ class Compressed:
         negative: NDArray[np.bool_],
     ) -> NDArray[np.float64]:
         """Return what bodies of these heights, widths and signs (n,) add to each curve, (curve, n)."""
-        return self.nodes.T.take(_node(z_um, sigma_um, negative, self.heights, _FINE), axis=1)
+        below = negative & self.signed
+        return self.nodes.T.take(_node(z_um, sigma_um, below, self.heights, _FINE), axis=1)
 
 
 def _finer(nodes: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
@@ -288,16 +293,13 @@ class PointTransfer:
         self, compressed: Compressed, grid: RadialGrid, spread: NDArray[np.float32]
     ) -> None:
         self._compressed = compressed
-        rows = ((compressed.heights - 1) * _FINE + 1) * ((len(_SIGMAS_UM) - 1) * _FINE + 1)
-        self._signed = len(compressed.nodes) > rows
         self.planes = np.stack([grid.lay(compressed.cutoff, c) for c in compressed.curves])
         """The curves over the plane's frequencies, array of float32, (plane, ky, kx)."""
         self.planes /= spread
 
     def weights(self, points: Points) -> NDArray[np.float64]:
         """Return what each body adds to each of the planes, (plane, n)."""
-        negative = points.negative & self._signed
-        return self._compressed.weights(points.z, points.sigma, negative)
+        return self._compressed.weights(points.z, points.sigma, points.negative)
 
 
 class Volume:
