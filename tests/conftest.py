@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 # training of small planes ten times its own work. Before numpy and torch are loaded, which read it then;
 # the processes that tests start inherit it. A variable that is set already stays.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Hundreds of sessions are opened here, and none is to time backends for it; the tests of the choice do.
+os.environ.setdefault("LIVESTAIN_BACKEND", "folded")
 
 import numpy as np
 import pytest
@@ -86,15 +88,21 @@ def make_bundle(
     stack_depth: int | None = None,
     more_kinds: tuple[str, ...] = (),
     output: str = "mitochondria",
+    onnx: bool = False,
+    running: int | None = None,
     **spec: object,
 ) -> Path:
-    """Write a bundle of a network with random weights; `spec` goes into its input."""
+    """Write a bundle of a network with random weights; `spec` goes into its input.
+
+    With `running` it normalises so, and its network sees so many of the earlier time points.
+    """
     import torch
 
     from livestain.bundle import (
         BundleDescription,
         InputSpec,
         NetworkSpec,
+        NormalisationSettings,
         OutputChannel,
         WindowSpec,
         write_bundle,
@@ -107,7 +115,10 @@ def make_bundle(
     sources = 1 + len(more_kinds)
     kwargs = {"width": width, "depth": depth}
     flat = network_dims(network) == 2
-    kwargs["in_channels"] = sources * window.n_planes if flat else sources
+    normalisation = NormalisationSettings()
+    if running is not None:
+        normalisation = NormalisationSettings(kind="running", sees_past=running)
+    kwargs["in_channels"] = sources * normalisation.seen(window).n_planes if flat else sources
     with torch.random.fork_rng():
         torch.manual_seed(0)
         built = build_network(network, **kwargs)
@@ -126,6 +137,7 @@ def make_bundle(
         network=built,
         description=BundleDescription(
             input=InputSpec.model_validate(inputs),
+            normalisation=normalisation,
             outputs=(
                 OutputChannel(
                     name=output, unit="sd", scale=0.001, offset=-20.0, display=(-1.0, 3.0)
@@ -138,7 +150,7 @@ def make_bundle(
         licence="BSD-3-Clause",
         card="# Tiny\n\nRandom weights, for tests.\n",
         test_input=np.random.default_rng(0).integers(0, 4000, (planes, 64, 64), np.uint16),
-        onnx=False,
+        onnx=onnx,
     )
     return folder
 

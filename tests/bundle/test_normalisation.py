@@ -66,7 +66,14 @@ def test_any_counts_give_finite_numbers_within_the_clip(height, width, dtype, se
         {"kind": "frame", "std": 3},
         {"kind": "frozen", "mean": float("nan"), "std": 1},
         {"floor": 0},
-        {"kind": "running"},
+        {"kind": "frozen", "statistic": "percentile"},
+        {"kind": "frozen", "statistic": "percentile", "mean": 3, "std": 1},
+        {"kind": "frozen", "statistic": "percentile", "low_counts": 9, "high_counts": 9},
+        {"kind": "frozen", "mean": 3, "std": 1, "low_counts": 9},
+        {"statistic": "percentile", "low": 50, "high": 50},
+        {"statistic": "percentile", "high": 100.1},
+        {"statistic": "percentile", "subsample": 0},
+        {"kind": "frame", "sees_past": 1},
     ],
 )
 def test_half_given_statistics_are_refused(given):

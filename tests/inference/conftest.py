@@ -11,6 +11,7 @@ from livestain.bundle import (
     NetworkSpec,
     OutputChannel,
     WindowSpec,
+    read_bundle,
     write_bundle,
 )
 from livestain.networks import build_network
@@ -60,6 +61,19 @@ def bundle(tmp_path_factory):
         card="# Card\n",
         onnx=False,
     )
+
+
+@pytest.fixture(scope="session")
+def onnx_bundle(bundle_of):
+    """A small one with ONNX, which the other runtimes read."""
+    return read_bundle(bundle_of(onnx=True))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setenv("LIVESTAIN_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")

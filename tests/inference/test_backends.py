@@ -18,16 +18,21 @@ from livestain.inference.fold import fold_batch_norm
 class Faulty:
     """A backend of a kind that happens: wrong numbers, NaN, an error while loading or running."""
 
+    precision = "fp32"
+
     def __init__(self, name, fault):
         self.name = name
         self.fault = fault
+
+    def unready(self, network, device):
+        return None
 
     def load(self, network, device):
         if self.fault == "load":
             raise ImportError("no such runtime")
 
         def predict(x):
-            y = network(x)
+            y = network.module(x)
             if self.fault == "run":
                 raise RuntimeError("unsupported\noperation")
             if self.fault == "nan":
@@ -52,7 +57,7 @@ def faulty(monkeypatch):
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("wrong", "of its standard deviation; the bundle allows 0.05"),
+        ("wrong", "of its standard deviation; the limit for fp32 is 0.0001"),
         ("nan", "differs from the test output by inf"),
         ("shape", "ValueError: gives (1, 1, 64, 48)"),
         ("load", "ImportError: no such runtime"),

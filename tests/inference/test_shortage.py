@@ -19,11 +19,15 @@ class Small:
     """A device whose memory takes so many pixels; `cuda` is as small, the CPU has room for all."""
 
     name = "small"
+    precision = "fp32"
 
     def __init__(self, most, *, weights=True):
         self.most = most
         self.weights = weights
         self.seen = []
+
+    def unready(self, network, device):
+        return None
 
     def load(self, network, device):
         if device.type == "cuda" and not self.weights:
@@ -155,10 +159,11 @@ LIMITED = """
     import torch
     from livestain.inference import Stainer
 
-    bundle, planes, out = sys.argv[1:]
+    bundle, planes, out, backend = sys.argv[1:]
     torch.set_num_threads(1)
     told = []
-    with Stainer(bundle, device="cpu", on_shortage=told.append) as stainer:
+    with Stainer(bundle, device="cpu", backend=backend, on_shortage=told.append) as stainer:
+        assert stainer.backend == backend, stainer.refused
         stainer.stain(np.zeros((1, 64, 64), np.uint16))
         with open("/proc/self/statm") as file:
             now = int(file.read().split()[0]) * resource.getpagesize()
@@ -171,15 +176,18 @@ LIMITED = """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
-def test_a_process_that_gets_no_more_memory_predicts_the_same_in_tiles(bundle_of, tmp_path):
+@pytest.mark.parametrize("backend", ["folded", "onnxruntime"])
+def test_a_process_that_gets_no_more_memory_predicts_the_same_in_tiles(
+    bundle_of, tmp_path, backend
+):
     """A real limit: whole planes need some 180 MB for feature maps, and 120 are left."""
-    bundle = bundle_of(width=16)
+    bundle = bundle_of(width=16, onnx=True)
     planes = counts(height=480, width=512)
     np.save(tmp_path / "planes.npy", planes)
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-c", textwrap.dedent(LIMITED)),
-            *(bundle, tmp_path / "planes.npy", tmp_path / "found.npy"),
+            *(bundle, tmp_path / "planes.npy", tmp_path / "found.npy", backend),
         ],
         capture_output=True,
         text=True,

@@ -180,7 +180,7 @@ def test_another_thread_than_the_one_that_opened_it_may_stain(stainer, make_coun
     [
         ({"device": "gpu"}, "device is 'gpu'; expected auto, cpu, cuda or cuda:N"),
         ({"device": "cuda:99"}, "'cuda:99' was asked for, but this machine has: cpu"),
-        ({"precision": "fp16"}, "precision is 'fp16'; expected fp32 or bf16"),
+        ({"precision": "fp8"}, "precision is 'fp8'; expected auto, bf16, fp16, fp32"),
         ({"backend": "tpu"}, "backend is 'tpu'; expected one of eager, folded"),
         ({"threads": 0}, "threads is 0; expected 1 or more"),
     ],

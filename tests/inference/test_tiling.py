@@ -14,7 +14,7 @@ from livestain.inference import Stainer
 from livestain.inference.memory import in_brief, is_out_of_memory
 from livestain.inference.padded import stain_padded
 from livestain.inference.tiling import core_sizes, predict_tiled, tiles
-from livestain.networks import build_network
+from livestain.networks import build_network, network_names
 
 FAITHFUL = 1e-5  # relative RMS; the bundles' own tolerance is 0.02
 
@@ -54,30 +54,38 @@ def test_each_step_takes_clearly_less_memory_and_the_margins_end_them():
     assert core_sizes((256, 256), divisor=8, halo=160) == ((256, 256),), "nothing would be saved"
 
 
-@pytest.mark.parametrize(
-    ("name", "kwargs"),
-    [
-        ("care2d", {"width": 4}),
-        ("fnet2d", {"width": 4, "depth": 2}),
-        ("pix2pix_unet256", {"width": 4, "depth": 3}),
-        ("slim2d", {"width": 8, "depth": 1}),
-        ("unet2d", {"width": 4, "depth": 2}),
-        (
-            "unext2",
-            {
-                "width": 12,
-                "depths": (1, 1),
-                "decoder_blocks": 1,
-                "head_width": 2,
-                "response_norm": False,
-            },
-        ),
-        ("care3d", {"width": 4, "depth": 1}),
-        ("fnet3d", {"width": 4, "depth": 1}),
-        ("hsu_unet", {"width": 2, "depth": 2, "convolutions": 1}),
-        ("unet3d", {"width": 4, "depth": 2, "depth_z": 1}),
-    ],
-)
+CUT = [
+    ("care2d", {"width": 4}),
+    ("fnet2d", {"width": 4, "depth": 2}),
+    ("pix2pix_unet256", {"width": 4, "depth": 3}),
+    ("slim2d", {"width": 8, "depth": 1}),
+    ("slim2d", {"width": 8, "depth": 1, "unshuffle": 4}),
+    ("unet2d", {"width": 4, "depth": 2}),
+    (
+        "unext2",
+        {
+            "width": 12,
+            "depths": (1, 1),
+            "decoder_blocks": 1,
+            "head_width": 2,
+            "response_norm": False,
+        },
+    ),
+    ("care3d", {"width": 4, "depth": 1}),
+    ("fnet3d", {"width": 4, "depth": 1}),
+    ("hsu_unet", {"width": 2, "depth": 2, "convolutions": 1}),
+    ("unet3d", {"width": 4, "depth": 2, "depth_z": 1}),
+]
+WHOLE = {"gvtnet2d", "gvtnet3d", "resnet9"}
+"""Networks that see the whole plane, however they are built."""
+
+
+def test_every_network_is_tried_for_seams_or_sees_the_whole_plane():
+    assert {name for name, _ in CUT} | WHOLE == set(network_names())
+    assert all(build_network(name).halo is None for name in WHOLE)
+
+
+@pytest.mark.parametrize(("name", "kwargs"), CUT)
 def test_no_seam_shows_with_any_network_that_can_be_cut(name, kwargs):
     torch.manual_seed(0)
     network = build_network(name, **kwargs)
@@ -94,6 +102,52 @@ def test_no_seam_shows_with_any_network_that_can_be_cut(name, kwargs):
         cut = predict_tiled(network, x, (core, core), divisor=grid, halo=0).numpy()
     assert relative_rms(found, wanted) < FAITHFUL
     assert relative_rms(cut, wanted) > 30 * FAITHFUL, "without a margin seams do show"
+
+
+GRIDS = {
+    4: ("unet2d", {"width": 2, "depth": 2}),
+    16: ("unet2d", {"width": 2, "depth": 4}),
+    32: ("slim2d", {"width": 4, "depth": 3, "unshuffle": 4}),
+}
+
+
+@pytest.fixture(scope="module")
+def modules():
+    torch.manual_seed(0)
+    built = {grid: build_network(name, **kwargs).eval() for grid, (name, kwargs) in GRIDS.items()}
+    assert all(network.divisor == grid for grid, network in built.items())
+    return {grid: StainModule(network) for grid, network in built.items()}
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 130), st.integers(1, 130), st.integers(1, 3))
+def test_sides_that_are_not_on_the_grid_are_reflected_and_cut_off(modules, grid, height, width, n):
+    """Whole and in tiles; where one reflection is enough numpy's is the reference."""
+    counts = torch.from_numpy(
+        np.random.default_rng(height * 131 + width).integers(
+            0, 4000, (n, 1, height, width), np.uint16
+        )
+    )
+    module = modules[grid]
+    with torch.inference_mode():
+        found = stain_padded(module, counts)
+        tiled = stain_padded(
+            module,
+            counts,
+            lambda x: predict_tiled(
+                module.network, x, (2 * grid, grid), divisor=grid, halo=module.halo
+            ),
+        )
+        assert found.shape == (n, 1, height, width)
+        assert torch.isfinite(found).all()
+        torch.testing.assert_close(tiled, found, rtol=1e-4, atol=1e-5)
+        down, right = -height % grid, -width % grid
+        if down < height and right < width:
+            normalised = module.normalise(counts).numpy()
+            padded = np.pad(normalised, ((0, 0), (0, 0), (0, down), (0, right)), mode="reflect")
+            wanted = module.network(torch.from_numpy(padded))[..., :height, :width]
+            torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 WINDOWS = {

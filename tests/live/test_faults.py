@@ -274,7 +274,7 @@ class Filling(Folded):
     def __init__(self):
         import torch
 
-        super().__init__("folded", torch.float32)
+        super().__init__("folded", "fp32")
         self.full = threading.Event()
         self._error = torch.OutOfMemoryError
 

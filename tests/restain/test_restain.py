@@ -66,10 +66,11 @@ def left(core, tmp_path):
         {"z": 3},
         {"z": 1, "past": 1, "future": 1},
         {"z": 3, "past": 1},
+        {"z": 3, "past": 2, "running": 0},
         {"z": "all", "network": "care3d", "width": 8, "depth": 1},
         {"z": 3, "more_kinds": ("fluorescence",)},
     ],
-    ids=["plane", "z", "t", "z and t", "stack", "two sources"],
+    ids=["plane", "z", "t", "z and t", "running", "stack", "two sources"],
 )
 def test_what_is_owed_is_as_it_would_have_been_live(core, bundle_of, tmp_path, window):
     """Bit for bit, raw planes and other predictions too: every second prediction is lost and made again."""

@@ -152,7 +152,7 @@ from livestain.inference import Stainer
 from livestain.stain import worker
 
 Stainer.warm_up = lambda self, *shape: 0.0
-Stainer.stain = lambda self, planes: threading.Event().wait()
+Stainer.stain_measured = lambda self, planes: threading.Event().wait()
 worker.main()
 """
 

@@ -240,6 +240,31 @@ def test_a_virtual_plane_is_there_only_once_its_levels_are(path):
         assert not store.is_present(at(0, 1, 0))
 
 
+def test_a_plane_that_is_encoded_already_is_written_as_one_that_is_not(path):
+    values = np.random.default_rng(0).normal(50, 20, (700, 401)).astype(np.float32)
+    with create_store(path, make_plan(height=700, width=401)) as store:
+        counts = store.write_virtual(at(1, 1, 1), values)
+        assert store.write_encoded(at(0, 1, 0), counts) is None
+        np.testing.assert_array_equal(store.read(at(0, 1, 0)), counts)
+        here, there = (store.read(index, level=1) for index in (at(0, 1, 0), at(1, 1, 1)))
+        np.testing.assert_array_equal(here, there)
+        assert store.levels_missing(1) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        (np.where(np.arange(768) == 700, 0, 9).astype(np.uint16), r"t=2 c=1 z=1 holds pixels of 0"),
+        (np.ones(768, np.float32), "holds values of type float32; expected uint16 of 1 to 65535"),
+        (np.ones(768, np.uint8), "holds values of type uint8"),
+    ],
+)
+def test_what_is_not_encoded_is_never_taken_for_it(store, counts, message):
+    with pytest.raises(StoreError, match=message):
+        store.write_encoded(at(2, 1, 1), counts.reshape(24, 32))
+    assert not store.is_present(at(2, 1, 1))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_prediction_that_is_not_finite_is_never_a_pixel(store, bad):
     values = np.ones((24, 32), np.float32)
@@ -310,6 +335,7 @@ def test_raw_channels_have_no_encoding(full):
     for call in (
         lambda: full.read_decoded(at(0, 0, 0)),
         lambda: full.write_virtual(at(0, 0, 0), np.ones((24, 32), np.float32)),
+        lambda: full.write_encoded(at(0, 0, 0), np.ones((24, 32), np.uint16)),
     ):
         with pytest.raises(StoreError, match=r"'Brightfield' of .* is acquired, not predicted"):
             call()

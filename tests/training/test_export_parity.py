@@ -23,6 +23,23 @@ MATRIX = {
     "2-D": UNET,
     "2.5-D": {**UNET, "window": {"z": 3}, "z_step_um": 0.5},
     "2-D and past": {**UNET, "window": {"past": 2}},
+    "running": {**UNET, "window": {"past": 2}, "normalisation": {"kind": "running"}},
+    "running percentiles": {
+        **UNET,
+        "window": {"z": 3, "past": 3, "future": 1},
+        "z_step_um": 0.5,
+        "normalisation": {
+            "kind": "running",
+            "statistic": "percentile",
+            "scope": "window",
+            "sees_past": 1,
+        },
+    },
+    "percentiles of a stack": {
+        **CARE,
+        **STACK,
+        "normalisation": {"statistic": "percentile", "scope": "window"},
+    },
     "spread": {**UNET, "loss": {"gaussian": 1.0}},
     "two sources": {
         **UNET,

@@ -1,6 +1,7 @@
 from .description import (
     BundleDescription,
     ChannelKind,
+    ForeignSpec,
     InputSpec,
     Latency,
     NetworkSpec,
@@ -20,6 +21,7 @@ __all__ = [
     "Bundle",
     "BundleDescription",
     "ChannelKind",
+    "ForeignSpec",
     "InputSpec",
     "Latency",
     "NetworkSpec",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from livestain.bundle.description import NormalisationSettings
+from livestain.bundle.description import NormalisationSettings, WindowSpec
 from livestain.bundle.module import StainModule
 from livestain.networks import build_network
 
@@ -31,14 +31,17 @@ def stain_module(
     normalisation : mapping
         Fields of `NormalisationSettings`.
     **options : Any
-        `sources`, `own_plane` and `spread` of `StainModule`, where they are not the usual ones.
+        `sources`, `own_plane`, `spread` and `window` of `StainModule`, where they are not the usual ones;
+        the window by its fields.
 
     Raises
     ------
     KeyError
         If no network has that name.
     SettingsError
-        If the normalisation does not fit its schema.
+        If the normalisation or the window does not fit its schema.
     """
     settings = NormalisationSettings.parse(dict(normalisation), where="normalisation")
+    if "window" in options:
+        options["window"] = WindowSpec.parse(dict(options["window"]), where="window")
     return StainModule(build_network(network, **network_kwargs), settings, **options)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
+from livestain.bundle.normalisation_settings import NormalisationSettings
 from livestain.networks import network_dims
 from livestain.planes import Window
 from livestain.settings import Settings
 
 __all__ = [
+    "INT8_FILE",
     "BundleDescription",
     "ChannelKind",
+    "ForeignSpec",
     "InputSpec",
+    "Int8",
     "Latency",
     "NetworkSpec",
     "NormalisationSettings",
@@ -25,37 +29,11 @@ __all__ = [
 ChannelKind = Literal["brightfield", "phase", "dic", "fluorescence"]
 """How a channel's contrast comes about."""
 
+INT8_FILE: Literal["network_int8.onnx"] = "network_int8.onnx"
+"""The network alone in 8-bit integers."""
+
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class NormalisationSettings(Settings):
-    """How raw counts become what the network sees: ``clamp((counts - mean) / std, -clip, clip)``."""
-
-    kind: Literal["frame", "frozen"] = "frame"
-    """`frame`: mean and std of the planes at hand; `frozen`: of the training data, given below."""
-
-    scope: Literal["plane", "window"] = "plane"
-    """For `frame`: each plane of the window by itself, or all planes of the window together."""
-
-    floor: _Positive = 0.5
-    """Smallest std in counts, so that an empty or saturated plane gives zeros and not noise."""
-
-    clip: _Positive = 10.0
-    """Largest magnitude after normalisation, in standard deviations, against hot pixels."""
-
-    mean: _Finite | None = None
-    """For `frozen`: mean of the training data, in counts."""
-
-    std: _Positive | None = None
-    """For `frozen`: standard deviation of the training data, in counts."""
-
-    @model_validator(mode="after")
-    def _frozen_needs_statistics(self) -> Self:
-        given = (self.mean is not None, self.std is not None)
-        if given != ((self.kind == "frozen"),) * 2:
-            raise ValueError("mean and std are given for 'frozen', both, and only for it")
-        return self
 
 
 class WindowSpec(Settings):
@@ -212,6 +190,25 @@ class NetworkSpec(Settings):
     """Its keyword arguments."""
 
 
+class ForeignSpec(Settings):
+    """A network of another tool, known by its ONNX or TorchScript alone.
+
+    Its axes, preprocessing and postprocessing are those that the rest of rdf.yaml says in bioimage.io's
+    words; the description's `normalisation` is then not used.
+    """
+
+    foreign: Literal["onnx", "torchscript"]
+    """Form of the weights that are run."""
+
+    dims: Literal[2, 3] = 2
+    """Axes of the network in space: 3 where z has an axis of its own."""
+
+
+def _which_network(value: Any) -> str:
+    foreign = "foreign" in value if isinstance(value, dict) else isinstance(value, ForeignSpec)
+    return "foreign" if foreign else "own"
+
+
 class ReferenceStatistics(Settings):
     """Statistics of the training inputs, against which a new microscope's planes are compared."""
 
@@ -229,6 +226,25 @@ class ReferenceStatistics(Settings):
 
     std_spread: float = Field(ge=0, allow_inf_nan=False)
     """Standard deviation over the planes of each plane's standard deviation, in counts."""
+
+
+class Int8(Settings):
+    """A network of 8-bit integers, calibrated on training planes when the bundle was exported."""
+
+    file: Literal["network_int8.onnx"] = INT8_FILE
+    """The network alone, as ONNX with quantising nodes; an attachment of rdf.yaml, hashed like all."""
+
+    tolerance: float = Field(gt=0, lt=1)
+    """Largest RMS difference from the test output, relative to its standard deviation."""
+
+    pearson_loss: float = Field(allow_inf_nan=False)
+    """Pearson correlation of float32 with the targets of planes held back, less that of int8."""
+
+    planes: int = Field(ge=1)
+    """How many planes were held back."""
+
+    bound: float = Field(gt=0, lt=1)
+    """The loss up to which int8 was accepted."""
 
 
 class Latency(Settings):
@@ -268,8 +284,11 @@ class BundleDescription(Settings):
     outputs: tuple[OutputChannel, ...] = Field(min_length=1)
     """What comes out, in the network's order."""
 
-    network: NetworkSpec
-    """The architecture."""
+    network: Annotated[
+        Annotated[NetworkSpec, Tag("own")] | Annotated[ForeignSpec, Tag("foreign")],
+        Discriminator(_which_network),
+    ]
+    """The architecture, or the form in which a network of another tool is there."""
 
     reference: ReferenceStatistics | None = None
     """Statistics of the training inputs."""
@@ -280,6 +299,9 @@ class BundleDescription(Settings):
     tolerance: float = Field(default=0.02, gt=0, lt=1)
     """Largest RMS difference of a backend's output from the test output, relative to the standard
     deviation of the test output. Rounding to bfloat16 stays near 0.01; faults begin near 0.1."""
+
+    int8: Int8 | None = None
+    """The network of 8-bit integers, where there is one; it is used where the backend is chosen by time."""
 
     latency: tuple[Latency, ...] = ()
     """Measured where the bundle was written."""
@@ -315,11 +337,14 @@ class BundleDescription(Settings):
             raise ValueError("a whole stack ('z: all') is for 3-D networks; this one is 2-D")
         if self.dims == 3 and window.n_z > 1 and window.n_planes > window.n_z:
             raise ValueError("a 3-D network takes z-planes or time points as its depth, not both")
+        self.normalisation.check_window(window, self.dims or 2)
         return self
 
     @property
     def dims(self) -> int | None:
         """Axes of the network in space (or time), 2 or 3; None where it has no known name."""
+        if isinstance(self.network, ForeignSpec):
+            return self.network.dims
         try:
             return network_dims(self.network.name)
         except KeyError:
@@ -339,6 +364,8 @@ class BundleDescription(Settings):
             options["own_plane"] = self.input.window.own_plane
         if self.predicts_spread:
             options["spread"] = True
+        if self.normalisation.kind == "running":
+            options["window"] = self.input.window.model_dump(mode="json")
         return options
 
     def output_index(self, name: str) -> int:

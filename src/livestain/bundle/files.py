@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Any
 from livestain.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["RDF", "SEAL", "listed_files", "read_checked", "read_rdf", "seal", "sha256"]
+__all__ = [
+    "RDF",
+    "SEAL",
+    "WITH_FILES",
+    "check_inside",
+    "is_foreign",
+    "listed_files",
+    "read_checked",
+    "read_rdf",
+    "seal",
+    "sha256",
+    "sources",
+]
 
 RDF = "rdf.yaml"
 SEAL = "rdf.yaml.sha256"
@@ -52,8 +64,6 @@ def read_rdf(folder: Path) -> tuple[dict[str, Any], str]:
     BundleError
         If it is missing, changed, or not the YAML of a bioimage.io model of format 0.5.
     """
-    import yaml
-
     path = folder / RDF
     if not path.is_file():
         raise BundleError(
@@ -66,22 +76,42 @@ def read_rdf(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         sealed = (folder / SEAL).read_bytes()
     except OSError as error:
-        raise _damaged(folder, SEAL, f"cannot be read ({error.strerror or error})") from error
-    if sealed != seal(data).encode():
-        raise _damaged(folder, RDF, f"does not have the SHA-256 that {SEAL} gives")
-    try:
-        rdf = yaml.safe_load(data)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise _damaged(folder, RDF, f"is not valid YAML ({reason})") from error
-    kind = rdf.get("type") if isinstance(rdf, dict) else None
-    version = rdf.get("format_version") if isinstance(rdf, dict) else None
+        # A model of another tool has no seal of ours; one of ours that lost it is damaged.
+        if not is_foreign(_parsed(folder, data)):
+            raise _damaged(folder, SEAL, f"cannot be read ({error.strerror or error})") from error
+    else:
+        if sealed != seal(data).encode():
+            raise _damaged(folder, RDF, f"does not have the SHA-256 that {SEAL} gives")
+    rdf = _parsed(folder, data)
+    kind, version = rdf.get("type"), rdf.get("format_version")
+    if kind == "model" and str(version).startswith("0.4.") and is_foreign(rdf):
+        raise BundleError(
+            f"{path} describes a model in bioimage.io's old format {version}. Add it, which brings it into "
+            f"format 0.5: livestain models add {folder}"
+        )
     if kind != "model" or not str(version).startswith("0.5."):
         raise BundleError(
             f"{path} describes {kind!r} in format {version!r}; "
             "expected a bioimage.io 'model' in format 0.5. Export the model again."
         )
     return rdf, identity
+
+
+def _parsed(folder: Path, data: bytes) -> dict[str, Any]:
+    import yaml
+
+    try:
+        rdf = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise _damaged(folder, RDF, f"is not valid YAML ({reason})") from error
+    return rdf if isinstance(rdf, dict) else {}
+
+
+def is_foreign(rdf: Mapping[str, Any]) -> bool:
+    """Return whether a model's rdf.yaml lacks what livestain would have written."""
+    config = rdf.get("config")
+    return not isinstance(config, dict) or config.get("livestain") is None
 
 
 def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
@@ -93,13 +123,15 @@ def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
         If a file has no hash, lies outside the folder, or is listed twice with different hashes.
     """
     files: dict[str, str] = {}
-    for name, digest in _sources({key: value for key, value in rdf.items() if key != "config"}):
-        posix = PurePosixPath(name)
-        outside = posix.is_absolute() or ".." in posix.parts or "\\" in name or ":" in name
-        if outside or name in ("", ".", RDF, SEAL):
+    foreign = is_foreign(rdf)
+    # Models of other tools have sources elsewhere that are no files: of a data set, of a citation.
+    looked = {k: v for k, v in rdf.items() if (k in WITH_FILES if foreign else k != "config")}
+    for name, digest in sources(looked):
+        check_inside(folder, name)
+        if digest is None and foreign:
             raise BundleError(
-                f"{folder / RDF} lists the file {name!r}; expected files inside the bundle. "
-                "Do not use this bundle unless you know who made it."
+                f"{folder / RDF} gives no SHA-256 for {name}. Add the model, which writes them: livestain "
+                f"models add {folder}"
             )
         if not isinstance(digest, str) or files.get(name, digest.lower()) != digest.lower():
             raise _damaged(folder, RDF, f"gives no single sha256 for {name}")
@@ -107,15 +139,37 @@ def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
     return files
 
 
-def _sources(node: Any) -> Iterator[tuple[str, Any]]:
+WITH_FILES = ("documentation", "covers", "attachments", "inputs", "outputs", "weights", "license")
+"""Keys of rdf.yaml under which a model of another tool names its files."""
+
+
+def check_inside(folder: Path, name: str) -> None:
+    """Refuse a file's name that leads out of the bundle.
+
+    Raises
+    ------
+    BundleError
+        If it does, or is none.
+    """
+    posix = PurePosixPath(name)
+    outside = posix.is_absolute() or ".." in posix.parts or "\\" in name or ":" in name
+    if outside or name in ("", ".", RDF, SEAL):
+        raise BundleError(
+            f"{folder / RDF} lists the file {name!r}; expected files inside the bundle. "
+            "Do not use this bundle unless you know who made it."
+        )
+
+
+def sources(node: Any) -> Iterator[tuple[str, Any]]:
+    """Give each file that a part of rdf.yaml names, and its hash, if any."""
     if isinstance(node, dict):
         if isinstance(node.get("source"), str):
             yield node["source"], node.get("sha256")
         for value in node.values():
-            yield from _sources(value)
+            yield from sources(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _sources(value)
+            yield from sources(value)
 
 
 def read_checked(folder: Path, name: str, digest: str) -> bytes:

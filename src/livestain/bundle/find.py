@@ -15,9 +15,16 @@ from livestain.errors import BundleError
 if TYPE_CHECKING:
     from livestain.bundle.description import BundleDescription
 
-__all__ = ["bundles_for", "find_bundle", "known_bundles", "search_path"]
+__all__ = ["bundles_for", "find_bundle", "known_bundles", "search_path", "user_models"]
 
 _log = logging.getLogger(__name__)
+
+
+def user_models() -> Path:
+    """Return the user's own folder of models: `livestain/models` among the user's data."""
+    from platformdirs import user_data_path
+
+    return user_data_path("livestain", appauthor=False) / "models"
 
 
 def search_path() -> list[Path]:
@@ -26,11 +33,9 @@ def search_path() -> list[Path]:
     Those of the environment variable LIVESTAIN_MODELS (separated as PATH is), the user's own
     (`livestain/models` among the user's data), and the shipped ones.
     """
-    from platformdirs import user_data_path
-
     given = os.environ.get("LIVESTAIN_MODELS", "")
     folders = [Path(folder).expanduser() for folder in given.split(os.pathsep) if folder.strip()]
-    folders.append(user_data_path("livestain", appauthor=False) / "models")
+    folders.append(user_models())
     package = Path(__file__).resolve().parents[1]
     folders.append(package / "models")
     # Running from a checkout: the models beside src/, which the wheel holds inside the package.

@@ -11,7 +11,7 @@ from torch.nn import functional
 from livestain.bundle.normalisation import NormalisationSettings, Normalise
 
 if TYPE_CHECKING:
-    from livestain.bundle.description import BundleDescription
+    from livestain.bundle.description import BundleDescription, WindowSpec
 
 __all__ = ["LOG_SPREAD_MAX", "LOG_SPREAD_MIN", "StainModule"]
 
@@ -50,6 +50,9 @@ class StainModule(nn.Module):
         For 3-D networks: the target's place among the planes; None for whole stacks.
     spread : bool
         Whether the second half of the network's outputs are log-spreads, given out as spreads.
+    window : WindowSpec, optional
+        Which planes of a source are given; the normalisation `running` alone asks. It takes statistics of
+        time points that the network is not given.
     """
 
     def __init__(
@@ -60,9 +63,10 @@ class StainModule(nn.Module):
         sources: int = 1,
         own_plane: int | None = None,
         spread: bool = False,
+        window: WindowSpec | None = None,
     ) -> None:
         super().__init__()
-        self.normalise = Normalise(normalisation or NormalisationSettings(), sources)
+        self.normalise = Normalise(normalisation or NormalisationSettings(), sources, window)
         self.network = network
         self.sources = sources
         self.own_plane = own_plane
@@ -71,7 +75,10 @@ class StainModule(nn.Module):
     @classmethod
     def described(cls, network: nn.Module, description: BundleDescription) -> StainModule:
         """Put a network into the module that a bundle describes."""
-        return cls(network, description.normalisation, **description.module_options())
+        options = description.module_options()
+        if "window" in options:
+            options["window"] = description.input.window
+        return cls(network, description.normalisation, **options)
 
     @property
     def dims(self) -> int:

@@ -8,6 +8,7 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
+from livestain.bundle.onnx_network import mark_network
 from livestain.errors import BundleError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -93,6 +94,9 @@ def export_onnx(
         finally:
             registry.setLevel(level)
         model = onnx.load(path)
+        # Backends run the network alone, which is cut out of this file.
+        if mark_network(model, rank=module.dims + 2):
+            onnx.save(model, path)
         onnx.checker.check_model(model)
     sides = model.graph.input[0].type.tensor_type.shape.dim
     if frozen := [axis for axis in axes if sides[axis].HasField("dim_value")]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from livestain.bundle.description import INT8_FILE, NetworkSpec
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -53,6 +55,7 @@ def build_rdf(
 
     axes = _space_axes(description.input)
     network = description.network
+    assert isinstance(network, NetworkSpec)  # noqa: S101 - those of other tools are never exported
     weights: dict[str, Any] = {
         "pytorch_state_dict": {
             **file("weights.pt"),
@@ -87,7 +90,7 @@ def build_rdf(
         "timestamp": timestamp,
         "documentation": file("README.md"),
         "covers": [file("cover.png")],
-        "attachments": [file("recipe.yaml")] if "recipe.yaml" in hashes else [],
+        "attachments": [file(name) for name in ("recipe.yaml", INT8_FILE) if name in hashes],
         "inputs": [
             {
                 "id": "counts",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livestain.bundle.description import BundleDescription
-from livestain.bundle.files import RDF, listed_files, read_checked, read_rdf
-from livestain.errors import BundleError, SettingsError
+from livestain.bundle.description import BundleDescription, ForeignSpec
+from livestain.bundle.files import RDF, is_foreign, listed_files, read_checked, read_rdf
+from livestain.errors import BundleError, LivestainError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from livestain.bundle.foreign_module import ForeignModule
     from livestain.bundle.module import StainModule
 
 __all__ = ["Bundle", "read_bundle", "read_description", "verify_bundle"]
+
+_LIBRARY_FAULT = "package_file_descr_serializer`: TypeError"
+"""In what bioimageio.spec before 0.5.14 finds wrong with every model, together with pydantic 2.14."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,11 @@ class Bundle:
             )
         return read_checked(self.path, name, self.files[name])
 
-    def test_tensors(self) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    def test_tensors(self) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """Return the test input (1, planes, y, x) uint16 and output (1, outputs, y, x) float32.
 
-        Of whole stacks (1, sources, z, y, x) and (1, outputs, z, y, x).
+        Of whole stacks (1, sources, z, y, x) and (1, outputs, z, y, x). Inputs of models that other tools
+        wrote may be uint8 or float32 too.
 
         Raises
         ------
@@ -77,6 +82,12 @@ class Bundle:
         """
         import numpy as np
 
+        if isinstance(self.description.network, ForeignSpec):
+            from livestain.bundle.foreign_format import read_format
+            from livestain.bundle.foreign_tensors import foreign_test_tensors
+
+            form = read_format(self.rdf, f"The model {self.name}")
+            return foreign_test_tensors(form, self.read_file, self.path)
         arrays = []
         axes = "z, y, x" if self.description.input.window.whole_stack else "y, x"
         ndim = 2 + len(axes.split(", "))
@@ -97,10 +108,11 @@ class Bundle:
             arrays.append(array)
         return arrays[0], arrays[1]
 
-    def load_module(self) -> StainModule:
+    def load_module(self) -> StainModule | ForeignModule:
         """Build the network by its name in `livestain.networks` and load its weights; in eval mode.
 
-        Nothing that rdf.yaml names is imported, and the weights may hold tensors only.
+        Nothing that rdf.yaml names is imported, and the weights may hold tensors only. Models of other
+        tools are loaded as TorchScript, or left as ONNX for the backend that runs it.
 
         Raises
         ------
@@ -113,6 +125,10 @@ class Bundle:
         from livestain.networks import build_network
 
         spec = self.description.network
+        if isinstance(spec, ForeignSpec):
+            from livestain.bundle.foreign_module import load_foreign
+
+            return load_foreign(self, spec)
         try:
             network = build_network(spec.name, **spec.kwargs)
         except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
@@ -162,22 +178,34 @@ def read_description(folder: Path | str) -> Bundle:
     Raises
     ------
     BundleError
-        As `read_bundle`, but the other files are not looked at.
+        As `read_bundle`, but the other files are not looked at (of a model that another tool wrote, the
+        test output is); or, of such a model, if its format does not say enough: the message says what is
+        missing, and how to give it.
     """
     folder = Path(folder)
     rdf, identity = read_rdf(folder)
-    config = rdf.get("config")
-    own = config.get("livestain") if isinstance(config, dict) else None
-    if own is None:
-        raise BundleError(
-            f"{folder} is a bioimage.io model without config.livestain, which says pixel size, "
-            "channel kind and encoding. Expected a bundle written by livestain."
-        )
-    try:
-        description = BundleDescription.parse(own, where=f"{folder / RDF}, config.livestain")
-    except SettingsError as error:
-        raise BundleError(f"{error} Export the model again.") from error
+    files = listed_files(folder, rdf)
+    if is_foreign(rdf):
+        from livestain.bundle.foreign import describe_foreign
+
+        def read(name: str) -> bytes:
+            return read_checked(folder, name, files[name])
+
+        description = describe_foreign(rdf, folder, read)
+    else:
+        try:
+            description = BundleDescription.parse(
+                rdf["config"]["livestain"], where=f"{folder / RDF}, config.livestain"
+            )
+        except SettingsError as error:
+            raise BundleError(f"{error} Export the model again.") from error
     name, title, licence = (rdf.get(key) for key in ("id", "name", "license"))
+    if isinstance(description.network, ForeignSpec):
+        # The format does not ask for them.
+        name = name if isinstance(name, str) else folder.name
+        if isinstance(licence, dict):
+            licence = f"see {licence.get('source')}"
+        licence = licence if isinstance(licence, str) else "unknown"
     if not (isinstance(name, str) and isinstance(title, str) and isinstance(licence, str)):
         raise BundleError(f"{folder / RDF} lacks id, name or license. Export the model again.")
     return Bundle(
@@ -187,7 +215,7 @@ def read_description(folder: Path | str) -> Bundle:
         sha256=identity,
         licence=licence,
         description=description,
-        files=listed_files(folder, rdf),
+        files=files,
         rdf=rdf,
     )
 
@@ -222,23 +250,27 @@ def verify_bundle(folder: Path | str) -> Bundle:
     ------
     BundleError
         As `read_bundle`, or if bioimageio.spec finds an error.
+    LivestainError
+        If the installed bioimageio.spec does not work with the installed pydantic.
     """
     bundle = read_bundle(folder)
     # Takes a second to import, and is needed by nobody who only stains.
     from bioimageio.spec import InvalidDescr, ValidationContext, load_description
 
     # Our rdf.yaml names no address, only files of the folder, so these checks stay offline.
-    with ValidationContext(log_warnings=False):
-        description = load_description(
-            bundle.path.resolve() / RDF, perform_io_checks=True, progressbar=False
-        )
+    with ValidationContext(log_warnings=False, progressbar=False):
+        description = load_description(bundle.path.resolve() / RDF, perform_io_checks=True)
     if isinstance(description, InvalidDescr):
         found = [
             f"{'.'.join(str(part) for part in error.loc)}: {error.msg}"
             for detail in description.validation_summary.details
             for error in detail.errors
         ]
-        raise BundleError(
-            f"{bundle.path / RDF} is not a valid bioimage.io model: {'; '.join(found)[:1000]}"
-        )
+        said = "; ".join(found)[:1000]
+        if _LIBRARY_FAULT in said:
+            raise LivestainError(
+                "bioimageio.spec cannot check models here: it is too old for the installed pydantic. Install "
+                'a newer one: pip install "bioimageio.spec>=0.5.14"'
+            )
+        raise BundleError(f"{bundle.path / RDF} is not a valid bioimage.io model: {said}")
     return bundle

@@ -7,6 +7,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,17 @@ import numpy as np
 import torch
 
 from livestain._version import __version__
-from livestain.bundle.description import BundleDescription, Latency, OutputChannel
+from livestain.bundle.description import (
+    BundleDescription,
+    ForeignSpec,
+    Int8,
+    Latency,
+    OutputChannel,
+)
 from livestain.bundle.files import RDF, SEAL, seal, sha256
 from livestain.bundle.module import StainModule
 from livestain.bundle.onnx_export import export_onnx
+from livestain.bundle.onnx_network import cut_network
 from livestain.bundle.parity import relative_difference
 from livestain.bundle.picture import write_cover
 from livestain.bundle.rdf import build_rdf
@@ -33,7 +41,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-__all__ = ["write_bundle"]
+__all__ = ["Quantise", "write_bundle"]
+
+Quantise = Callable[
+    [bytes, StainModule, tuple["NDArray[np.uint16]", "NDArray[np.float32]"]],
+    tuple[bytes, Int8] | None,
+]
+"""Makes 8-bit weights of a network's ONNX: see `write_bundle`."""
 
 
 def write_bundle(
@@ -51,6 +65,7 @@ def write_bundle(
     tags: Sequence[str] = (),
     recipe_yaml: str | None = None,
     onnx: bool = True,
+    quantise: Quantise | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a trained network as a bundle: a valid bioimage.io model.
@@ -85,6 +100,9 @@ def write_bundle(
         The training recipe, kept as recipe.yaml.
     onnx : bool
         Whether to write weights.onnx too.
+    quantise : callable, optional
+        Given the ONNX of the network alone, the module, and the test tensors, returns an ONNX of 8-bit
+        integers and what is to be stated of it, or None where it is not good enough. Needs `onnx`.
     overwrite : bool
         Whether to replace a bundle in that folder.
 
@@ -104,10 +122,11 @@ def write_bundle(
     folder = Path(folder)
     with _told(folder):
         _check_folder(folder, overwrite=overwrite)
-    if description.network.name not in network_names():
+    spec = description.network
+    if isinstance(spec, ForeignSpec) or spec.name not in network_names():
+        named = spec.foreign if isinstance(spec, ForeignSpec) else spec.name
         raise BundleError(
-            f"No network is called {description.network.name!r}; expected one of "
-            f"{', '.join(network_names())}."
+            f"No network is called {named!r}; expected one of {', '.join(network_names())}."
         )
     module = StainModule.described(
         copy.deepcopy(network).to("cpu", torch.float32), description
@@ -157,6 +176,12 @@ def write_bundle(
             example = torch.from_numpy(counts.astype(np.float32))
             fixed = description.input.window.depth is not None
             opset = export_onnx(module, example, new / "weights.onnx", any_depth=not fixed)
+        if quantise is not None:
+            alone = _network_alone(new / "weights.onnx")
+            if (made := quantise(alone, module, (counts, expected))) is not None:
+                weights, stated = made
+                (new / stated.file).write_bytes(weights)
+                description = description.model_copy(update={"int8": stated})
         rdf = build_rdf(
             description=description,
             name=name,
@@ -301,6 +326,21 @@ def _check_weights_load(
             f"from the one given by {difference:.2g} of the output's standard deviation. Expected "
             "the description of this very network."
         )
+
+
+def _network_alone(path: Path) -> bytes:
+    """Return the network inside a whole model's ONNX."""
+    import onnx
+
+    if not path.is_file():
+        raise BundleError("int8 is made from the ONNX weights. Export with ONNX, or without int8.")
+    try:
+        data: bytes = cut_network(onnx.load(path)).SerializeToString()
+    except (ValueError, KeyError) as error:
+        raise BundleError(
+            f"int8 cannot be made of this network: {' '.join(str(error).split())[:200]}. Export without int8."
+        ) from error
+    return data
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -10,12 +10,14 @@ import typer
 
 from livestain._version import __version__
 from livestain.cli import (
+    bench,
     check,
     compact,
     demo,
     evaluate,
     export,
     export_tiff,
+    models,
     report,
     restain,
     resume,
@@ -23,6 +25,7 @@ from livestain.cli import (
     snap,
     status,
     train,
+    verify,
 )
 from livestain.cli import run as run_verb
 from livestain.cli.codes import EXIT_BAD_INPUT, EXIT_DONE, EXIT_INTERRUPTED
@@ -72,6 +75,9 @@ for verb in (
     train,
     evaluate,
     export,
+    verify,
+    models,
+    bench,
 ):
     verb.register(app)
 

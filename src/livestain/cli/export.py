@@ -38,6 +38,18 @@ def export(
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option(help="Write weights.onnx too.")] = True,
+    int8: Annotated[
+        Path | None,
+        typer.Option(
+            "--int8",
+            metavar="DATA",
+            help="The data that was trained on: 8-bit weights too, calibrated on it, if they cost less "
+            "Pearson correlation than --int8-bound.",
+        ),
+    ] = None,
+    int8_bound: Annotated[
+        float, typer.Option("--int8-bound", help="The Pearson correlation that int8 may cost.")
+    ] = 0.005,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is there.")
     ] = False,
@@ -54,6 +66,9 @@ def export(
         authors=author or (),
         scores=scores or (),
         onnx=onnx,
+        int8=int8,
+        int8_bound=int8_bound,
+        tell=lambda words: typer.echo(f"livestain: {words}", err=True),
         overwrite=overwrite,
     )
     typer.echo(f"{bundle.name} ({bundle.licence}): {bundle.path}")

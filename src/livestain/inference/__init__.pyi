@@ -1,6 +1,17 @@
 from .backends import Backend, backend_names, register_backend
 from .device import resolve_device
+from .encoding import Counts
+from .pipeline import Pipeline
 from .placement import Shortage
 from .stainer import Stainer
 
-__all__ = ["Backend", "Shortage", "Stainer", "backend_names", "register_backend", "resolve_device"]
+__all__ = [
+    "Backend",
+    "Counts",
+    "Pipeline",
+    "Shortage",
+    "Stainer",
+    "backend_names",
+    "register_backend",
+    "resolve_device",
+]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import platform
 import re
+from pathlib import Path
 
 import torch
 
 from livestain.errors import LivestainError
 
-__all__ = ["resolve_device"]
+__all__ = ["cpu_has_bf16", "device_name", "resolve_device"]
 
 
 def resolve_device(device: str = "auto") -> str:
@@ -49,3 +53,36 @@ def resolve_device(device: str = "auto") -> str:
             "Choose one of these, or auto."
         )
     return f"cuda:{place}"
+
+
+@functools.cache
+def device_name(device: str) -> str:
+    """Return what a device is called, with what its speed depends on: for caches, not for people.
+
+    Parameters
+    ----------
+    device : str
+        "cpu" or "cuda:N".
+    """
+    if device != "cpu":
+        place = torch.device(device)
+        # torch tells it nowhere else, and builds without CUDA do not have it.
+        driver = getattr(torch._C, "_cuda_getDriverVersion", lambda: None)()  # noqa: SLF001
+        return f"{torch.cuda.get_device_name(place)}, CUDA {torch.version.cuda}, driver {driver}"
+    return f"{_cpu_model()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def cpu_has_bf16() -> bool:
+    """Return whether this CPU computes in bfloat16 itself, and does not emulate it, which is slow."""
+    has: bool = (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    )
+    return has
+
+
+def _cpu_model() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

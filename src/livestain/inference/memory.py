@@ -21,6 +21,8 @@ _WORDS = (
     "could not create a memory object",  # oneDNN; and its scratchpads
     "could not create a primitive",
     "bad_alloc",
+    "failed to allocate memory",  # ONNX Runtime; and its arena's
+    "is smaller than requested bytes",
 )
 _ASKED = re.compile(r"tried to allocate ([\d.]+) ([A-Za-z]+)", re.IGNORECASE)
 
@@ -30,7 +32,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
-    return isinstance(error, RuntimeError) and any(word in text for word in _WORDS)
+    # The errors of ONNX Runtime derive from Exception alone.
+    ours = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")
+    return ours and any(word in text for word in _WORDS)
 
 
 def in_brief(error: BaseException) -> str:

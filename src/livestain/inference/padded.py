@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 
     import torch
 
+    from livestain.bundle.foreign_module import ForeignModule
     from livestain.bundle.module import StainModule
 
 __all__ = ["stain_padded"]
 
 
 def stain_padded(
-    module: StainModule,
+    module: StainModule | ForeignModule,
     counts: torch.Tensor,
     predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> torch.Tensor:
@@ -31,7 +32,7 @@ def stain_padded(
 
     Parameters
     ----------
-    module : StainModule
+    module : StainModule or ForeignModule
         In eval mode; the caller decides on gradients.
     counts : torch.Tensor, (n, sources * planes, y, x)
         Raw counts of whole planes, any real dtype, on the device of `predict`.
@@ -48,7 +49,9 @@ def stain_padded(
     x = pad_to_grid(x, module.divisor)
     if module.whole_stack and (missing := -depth % module.divisor_z):
         x = functional.pad(x, (0, 0, 0, 0, 0, missing), mode="replicate")
-    y = (predict or module.network)(x)[..., :height, :width]
+    network = predict or module.network
+    assert network is not None  # noqa: S101 - of ONNX alone a backend's function is given
+    y = network(x)[..., :height, :width]
     if module.whole_stack:
         y = y[:, :, :depth]
     return module.finish(y)

@@ -13,14 +13,17 @@ from torch import nn
 from livestain.errors import LivestainError
 from livestain.inference.choosing import choose_backend
 from livestain.inference.memory import in_brief, is_out_of_memory, trim_heap
-from livestain.inference.tiling import core_sizes, predict_tiled
+from livestain.inference.proving import close
+from livestain.inference.tiling import core_sizes, predict_tiled, tiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from livestain.bundle.foreign_module import ForeignModule
     from livestain.bundle.module import StainModule
     from livestain.bundle.read import Bundle
     from livestain.inference.backends import Predict
+    from livestain.inference.choosing import Choice
     from livestain.inference.upload import Upload
 
 __all__ = ["Placement", "Shortage"]
@@ -58,7 +61,7 @@ class Shortage:
 class _Weightless(nn.Module):
     """What a network says of the sizes it takes, without its weights."""
 
-    def __init__(self, module: StainModule) -> None:
+    def __init__(self, module: StainModule | ForeignModule) -> None:
         super().__init__()
         self.dims, self.divisor, self.divisor_z = module.dims, module.divisor, module.divisor_z
 
@@ -72,10 +75,14 @@ class Placement:
         The model.
     device : str
         "cpu" or "cuda:N".
-    backend : str
-        Name of the backend that is tried first.
+    backend : str, optional
+        See `choose_backend`; the choice is made again where the device changes.
     upload : Upload
         Brings the test input to the device.
+    precision : str
+        See `choose_backend`.
+    frame : tuple of int, optional
+        See `choose_backend`. Where tiles are taken from the start, candidates are timed with one.
     tile_step : int
         Begin with tiles that are so many times smaller; 0: with whole planes.
     tell : callable, optional
@@ -93,9 +100,11 @@ class Placement:
         self,
         bundle: Bundle,
         device: str,
-        backend: str,
+        backend: str | None,
         upload: Upload,
         *,
+        precision: str = "fp32",
+        frame: tuple[int, int, int] | None = None,
         tile_step: int = 0,
         tell: Callable[[Shortage], None] | None = None,
     ) -> None:
@@ -104,7 +113,9 @@ class Placement:
         self.tile_step = tile_step
         self.tile_steps = 0
         self._bundle = bundle
-        self._first = backend
+        self._wanted = backend
+        self._precision = precision
+        self._frame = frame
         self._upload = upload
         self._halo: int | None = None
         self._tell = tell or (lambda shortage: _log.warning("%s", shortage.why))
@@ -114,7 +125,7 @@ class Placement:
 
     def close(self) -> None:
         """Give the weights back."""
-        self._predict = None
+        self._forget()
         self.closed = True
 
     def attempt(self, shape: tuple[int, int], predict: Callable[[], _T]) -> _T:
@@ -189,7 +200,13 @@ class Placement:
             try:
                 self.module = self._bundle.load_module()
                 chosen = choose_backend(
-                    self._bundle, self.module, self._first, torch.device(self.device), self._upload
+                    self._bundle,
+                    self.module,
+                    self._wanted,
+                    torch.device(self.device),
+                    self._upload,
+                    precision=self._precision,
+                    frame=self._timed(),
                 )
                 break
             except Exception as error:
@@ -205,11 +222,32 @@ class Placement:
         self.module.network = _Weightless(self.module)  # the backend has the weights
         self._predict, self.backend = chosen.predict, chosen.name
         self.difference, self.refused = chosen.difference, chosen.refused
+        self.choice: Choice = chosen.choice
         if lack:
             self._say(f"{lack}: it goes on on the CPU.")
 
-    def _move_to_cpu(self) -> None:
+    def _timed(self) -> tuple[int, int, int] | None:
+        """Return the frame by which candidates are timed: a tile of it where there is no memory for more."""
+        if self._frame is None or not self.tile_step:
+            return self._frame
+        grid, halo = self.module.divisor, self.module.halo
+        depth, height, width = self._frame
+        whole = (height + -height % grid, width + -width % grid)
+        sizes = core_sizes(whole, divisor=grid, halo=halo)
+        if halo is None or len(sizes) == 1:
+            return self._frame
+        core = sizes[min(self.tile_step, len(sizes) - 1)]
+        largest = max(tiles(whole, core, divisor=grid, halo=halo), key=lambda tile: tile.pixels)
+        rows, columns = (part.stop - part.start for part in largest.seen)
+        return (depth, rows, columns)
+
+    def _forget(self) -> None:
+        if self._predict is not None:
+            close(self._predict)
         self._predict = None
+
+    def _move_to_cpu(self) -> None:
+        self._forget()
         self._upload.forget()
         self._let_go()
         self.device, self.tile_step, self.tile = "cpu", 0, None

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
 
-from livestain.bundle.fit import check_pixel_size, check_z_step
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import BundleError, LivestainError
 from livestain.inference.backends import get_backend, preferred_backend
 from livestain.inference.device import resolve_device
-from livestain.inference.geometry import resample, resample_depth
-from livestain.inference.padded import stain_padded
+from livestain.inference.pipeline import Pipeline
 from livestain.inference.placement import Placement
 from livestain.inference.upload import Upload
+from livestain.inference.windows import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,13 +23,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from livestain.inference.choosing import Choice
+    from livestain.inference.encoding import Counts, Encodings
     from livestain.inference.placement import Shortage
 
 __all__ = ["Stainer"]
 
-_SAME_SIZE = 0.005
-"""Relative difference of pixel sizes below which nothing is resampled: 10 pixels in a row of 2048;
-likewise of z-steps."""
+_T = TypeVar("_T")
 
 _WARM_DEPTH = 16
 """Planes of a stack whose depth nobody knows yet."""
@@ -61,21 +60,21 @@ class Stainer:
         as the model's.
     threads : int, optional
         CPU threads of torch, for the whole process, until `close`.
-    precision : {"fp32", "bf16"}
-        Of the arithmetic; "bf16" is about twice as fast on CPUs and GPUs that have it.
+    precision : {"auto", "fp32", "tf32", "fp16", "bf16", "int8"}, optional
+        The coarsest arithmetic that may be taken; "bf16" is about twice as fast as "fp32" on CPUs and GPUs
+        that have it. Left out: "fp32", or "auto" (whatever gives the test output) with `backend` "auto".
     backend : str, optional
-        A backend by name, instead of the one that device and precision suggest.
+        A backend by name; or "auto": the candidates are timed at `shape_yx` and the fastest is taken,
+        which is remembered for the next time. Left out: the precision's usual one, and nothing is timed,
+        so that results are the same each time.
+    shape_yx : tuple of int, optional
+        Height and width of the coming frames, in the microscope's pixels, for "auto".
+    n_z : int, optional
+        Planes of the coming stacks, for "auto" and models of whole stacks.
     tile_step : int
         Begin with tiles that are so many times smaller; 0: with whole planes.
     on_shortage : callable, optional
         Called with a `Shortage` of memory before the next attempt; by default a warning is logged.
-
-    Attributes
-    ----------
-    resampled : float or None
-        Given pixel size divided by the model's, or None where nothing is resampled.
-    resampled_z : float or None
-        The same of the z-step.
 
     Raises
     ------
@@ -93,40 +92,51 @@ class Stainer:
         pixel_size_um: float | None = None,
         z_step_um: float | None = None,
         threads: int | None = None,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Literal["auto", "fp32", "tf32", "fp16", "bf16", "int8"] | None = None,
         backend: str | None = None,
+        shape_yx: tuple[int, int] | None = None,
+        n_z: int | None = None,
         tile_step: int = 0,
         on_shortage: Callable[[Shortage], None] | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-        description = self.bundle.description
-        wanted = description.input
-        self.resampled: float | None = None
-        if pixel_size_um is not None:
-            check_pixel_size(description, pixel_size_um)
-            factor = pixel_size_um / wanted.pixel_size_um
-            self.resampled = factor if abs(factor - 1) > _SAME_SIZE else None
-        self.resampled_z: float | None = None
-        if z_step_um is not None and wanted.z_step_um is not None:
-            check_z_step(description, z_step_um)
-            factor = z_step_um / wanted.z_step_um
-            within = wanted.z_step_range_um is not None and abs(factor - 1) > _SAME_SIZE
-            self.resampled_z = factor if within else None
-        first = get_backend(backend or preferred_backend(precision)).name
+        self._windows = Windows(self.bundle, pixel_size_um=pixel_size_um, z_step_um=z_step_um)
+        if backend is not None and backend != "auto":
+            get_backend(backend)
+        allowed = precision or ("auto" if backend == "auto" else "fp32")
+        preferred_backend(allowed)  # refuses what is no precision
         where = resolve_device(device)
         if threads is not None and threads < 1:
             raise LivestainError(f"threads is {threads}; expected 1 or more. Leave it out for all.")
         self._threads_before = torch.get_num_threads() if threads is not None else None
         self._upload = Upload()
+        self._single: tuple[Encodings, Pipeline] | None = None
         if threads is not None:
             torch.set_num_threads(threads)
         try:
             self._placed = Placement(
-                self.bundle, where, first, self._upload, tile_step=tile_step, tell=on_shortage
+                self.bundle,
+                where,
+                backend,
+                self._upload,
+                precision=allowed,
+                frame=None if shape_yx is None else self._frame(shape_yx, n_z),
+                tile_step=tile_step,
+                tell=on_shortage,
             )
         except BaseException:
             self._restore_threads()
             raise
+
+    @property
+    def resampled(self) -> float | None:
+        """Given pixel size divided by the model's, or None where nothing is resampled."""
+        return self._windows.resampled
+
+    @property
+    def resampled_z(self) -> float | None:
+        """The same of the z-step."""
+        return self._windows.resampled_z
 
     @property
     def backend(self) -> str:
@@ -137,6 +147,11 @@ class Stainer:
     def refused(self) -> dict[str, str]:
         """Why a backend that was tried is not used."""
         return self._placed.refused
+
+    @property
+    def choice(self) -> Choice:
+        """How the backend was chosen."""
+        return self._placed.choice
 
     @property
     def difference(self) -> float:
@@ -179,6 +194,8 @@ class Stainer:
 
     def close(self) -> None:
         """Give back the model's memory and the process's threads; a second time does nothing."""
+        if self._single is not None:
+            self._single[1].close()
         self._placed.close()
         self._upload.forget()
         self._restore_threads()
@@ -187,6 +204,12 @@ class Stainer:
         if self._threads_before is not None:
             torch.set_num_threads(self._threads_before)
             self._threads_before = None
+
+    def _frame(self, shape_yx: tuple[int, int], n_z: int | None) -> tuple[int, int, int]:
+        """Return planes, height and width of a frame in the network's pixels."""
+        planes = self.bundle.description.input.window.depth or n_z or _WARM_DEPTH
+        height, width = (max(1, round(side * (self.resampled or 1))) for side in shape_yx)
+        return max(1, round(planes * (self.resampled_z or 1))), height, width
 
     def warm_up(self, shape_yx: tuple[int, int], n_z: int | None = None) -> float:
         """Predict twice from noise of the coming frames' shape, so that the first frame is not slow.
@@ -210,9 +233,9 @@ class Stainer:
             n_planes = wanted.window.n_planes
         shape = (len(wanted.kinds) * n_planes, *shape_yx)
         noise = np.random.default_rng(0).integers(0, 4096, shape, dtype=np.uint16)
-        self.stain(noise)
+        self.stain_measured(noise)
         warm = time.perf_counter()
-        self.stain(noise)
+        self.stain_measured(noise)
         return (time.perf_counter() - warm) * 1e3
 
     def stain(self, planes: NDArray[Any]) -> NDArray[np.float32]:
@@ -237,44 +260,139 @@ class Stainer:
         LivestainError
             If the Stainer is closed, or there is not enough memory for the smallest tiles on the CPU.
         """
+        return self.attempt(planes[None], lambda: self._stain(planes))
+
+    def stain_counts(
+        self, planes: NDArray[Any], encodings: Encodings | None = None
+    ) -> NDArray[np.uint16]:
+        """Predict from the planes of one window, encoded as a store keeps it: counts in, counts out.
+
+        Encoded on the device, to the last bit as `livestain.store.encode` does.
+
+        Parameters
+        ----------
+        planes : array of uint8 or uint16, (planes, y, x)
+            As for `stain`.
+        encodings : tuple of tuple of float, optional
+            Scale and offset of each output; by default the bundle's own.
+
+        Returns
+        -------
+        array of uint16, (outputs, y, x)
+            1 to 65535; a new array. For models of whole stacks (outputs, planes, y, x).
+
+        Raises
+        ------
+        StoreError
+            If the model gave NaN or infinite values: they never become pixels.
+        BundleError, LivestainError
+            As `stain`.
+        """
+        return self.stain_measured(planes, encodings).checked()
+
+    def stain_measured(self, planes: NDArray[Any], encodings: Encodings | None = None) -> Counts:
+        """Predict as `stain_counts` does, and tell each plane's mean, spread and clipped fraction.
+
+        A plane with values that are NaN or infinite is refused only when it is asked for.
+        """
+        encodings = encodings or self.encodings
+        if self._single is None or self._single[0] != encodings:
+            if self._single is not None:
+                self._single[1].close()
+            self._single = encodings, Pipeline(self, encodings, depth=1)
+        return self._single[1].submit(planes[None]).result()[0]
+
+    def stain_many(self, windows: NDArray[Any], *, batch: int = 4) -> NDArray[np.uint16]:
+        """Predict several windows of one shape, as `stain_counts` would one by one.
+
+        Parameters
+        ----------
+        windows : array of uint8 or uint16, (n, planes, y, x)
+        batch : int
+            Most windows that a GPU predicts together, if its memory allows; on a CPU, and for whole
+            stacks, it is one.
+
+        Returns
+        -------
+        array of uint16, (n, outputs, [z], y, x)
+
+        Raises
+        ------
+        StoreError, BundleError, LivestainError
+            As `stain_counts`.
+        """
+        if windows.ndim != 4 or not len(windows):
+            raise BundleError(
+                f"The windows are {windows.dtype} {windows.shape}; expected (n, planes, y, x), n of 1 "
+                "and more."
+            )
+        found = np.empty(self.predicted_shape(windows), np.uint16)
+        with self.pipeline() as pipeline:
+            for n, counts in enumerate(pipeline.run(windows, batch=batch)):
+                found[n] = counts.checked()
+        return found
+
+    def pipeline(self, *, depth: int = 3, encodings: Encodings | None = None) -> Pipeline:
+        """Return a pipeline through this Stainer, for many windows that are known to come.
+
+        Parameters
+        ----------
+        depth : int
+            Most submissions on their way at once, on a GPU.
+        encodings : tuple of tuple of float, optional
+            Scale and offset of each output; by default the bundle's own.
+        """
+        return Pipeline(self, encodings or self.encodings, depth)
+
+    @property
+    def encodings(self) -> Encodings:
+        """Scale and offset of each output, as the bundle says."""
+        outputs = self.bundle.description.outputs
+        return tuple((output.scale, output.offset) for output in outputs)
+
+    # -- what a pipeline needs ---------------------------------------------------------------------
+
+    def predicted_shape(self, planes: NDArray[Any]) -> tuple[int, ...]:
+        """Return (n, outputs, [z], y, x) of what is predicted from counts (n, planes, y, x)."""
+        return self._windows.predicted_shape(planes)
+
+    def attempt(self, planes: NDArray[Any], work: Callable[[], _T]) -> _T:
+        """Do work on counts (n, planes, y, x) that calls `compute`; again in tiles where memory is short.
+
+        Raises
+        ------
+        BundleError
+            If these are not the planes the model takes.
+        LivestainError
+            If the Stainer is closed, or there is not enough memory for the smallest tiles on the CPU.
+        """
         if self._placed.closed:
             raise LivestainError("This Stainer is closed. Open another one.")
-        self._check(planes)
-        height, width = (max(1, round(side * (self.resampled or 1))) for side in planes.shape[-2:])
-        shape = (height, width)
-        return self._placed.attempt(shape, lambda: self._stain(planes, shape))
+        self._windows.check(planes[0])
+        height, width = planes.shape[-2:]
+        return self._placed.attempt(self._windows.network_sides((height, width)), work)
+
+    def upload(self, window: NDArray[Any]) -> torch.Tensor:
+        """Return counts (planes, y, x) as (1, planes, y, x) on the device, until the next call."""
+        return self._upload(window, torch.device(self.device))
+
+    def compute(self, counts: torch.Tensor) -> torch.Tensor:
+        """Predict on the device, within `attempt` and inference mode.
+
+        Parameters
+        ----------
+        counts : torch.Tensor, (n, planes, y, x) uint8 or uint16
+            On the device.
+
+        Returns
+        -------
+        torch.Tensor
+            float32, (n, outputs, [z], y, x), in the outputs' units, on the device.
+        """
+        return self._windows.predict(counts, self._placed.module, self._placed.run)
 
     @torch.inference_mode()
-    def _stain(self, planes: NDArray[Any], wanted: tuple[int, int]) -> NDArray[np.float32]:
-        sources = len(self.bundle.description.input.kinds)
-        shape: tuple[int, int] = planes.shape[-2:]
-        x = self._upload(planes, torch.device(self.device))
-        if self.resampled is not None:
-            x = resample(x, wanted)
-        depth = planes.shape[0] // sources
-        if self.resampled_z is not None:
-            stacks = x.reshape(1, sources, depth, *x.shape[2:])
-            x = resample_depth(stacks, max(1, round(depth * self.resampled_z))).flatten(1, 2)
-        y = stain_padded(self._placed.module, x, self._placed.run)
-        if self.resampled_z is not None:
-            y = resample_depth(y, depth)
-        if self.resampled is not None:
-            y = resample(y, shape)
-        predicted: NDArray[np.float32] = y[0].cpu().contiguous().numpy()
-        return predicted
-
-    def _check(self, planes: NDArray[Any]) -> None:
-        wanted = self.bundle.description.input
-        sources = len(wanted.kinds)
-        fits = planes.dtype in (np.uint8, np.uint16) and planes.ndim == 3 and 0 not in planes.shape
-        if wanted.window.whole_stack and wanted.window.depth is None:
-            number = "planes" if sources == 1 else f"{sources} * planes"
-            fits = fits and planes.shape[0] % sources == 0
-        else:
-            number = str(sources * wanted.window.n_planes)
-            fits = fits and str(planes.shape[0]) == number
-        if not fits:
-            raise BundleError(
-                f"The planes are {planes.dtype} {planes.shape}; the model {self.bundle.name} expects "
-                f"uint8 or uint16 ({number}, y, x). Give the planes of its window."
-            )
+    def _stain(self, planes: NDArray[Any]) -> NDArray[np.float32]:
+        predicted = self.compute(self.upload(planes))[0]
+        found: NDArray[np.float32] = predicted.cpu().contiguous().numpy()
+        return found

@@ -10,33 +10,47 @@ import torch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Upload"]
+__all__ = ["Upload", "counts_dtype"]
+
+
+def counts_dtype(planes: NDArray[Any]) -> torch.dtype:
+    """Return torch's name of the type of raw planes, uint8 or uint16."""
+    return torch.uint8 if planes.dtype == np.uint8 else torch.uint16
 
 
 class Upload:
-    """The way of raw planes to a device, with the pinned memory that a GPU reads them from."""
+    """The way of raw planes to a device, through memory of its own.
+
+    On a GPU it is pinned memory, which the device reads by itself. On a CPU, a buffer that is there costs
+    less than a fresh one, and torch, which warns of arrays that are read-only, never sees the caller's.
+    """
 
     def __init__(self) -> None:
-        self._pinned: torch.Tensor | None = None
+        self._buffer: torch.Tensor | None = None
+        self._pinned = False
 
     def __call__(self, planes: NDArray[Any], device: torch.device) -> torch.Tensor:
-        """Return planes, uint8 or uint16 (planes, y, x), as float32 (1, planes, y, x) on the device."""
-        if device.type == "cpu":
-            # numpy widens, since torch warns of read-only arrays and has few uint16 operations.
-            return torch.from_numpy(planes.astype(np.float32, order="C"))[None]
-        # Two bytes a pixel through pinned memory, widened on the device. The buffer is free again
-        # when `stain` returns, since bringing the prediction back waits for all before it.
-        wanted = torch.uint8 if planes.dtype == np.uint8 else torch.uint16
+        """Return planes, uint8 or uint16 (planes, y, x), as they are, (1, planes, y, x) on the device.
+
+        On a CPU the result is the buffer itself, which the next call fills again: whoever computes makes
+        float32 of it at once. The pinned buffer is free again when the prediction has been brought back,
+        since that waits for all before it.
+        """
+        pinned = device.type != "cpu"
+        wanted = counts_dtype(planes)
+        buffer = self._buffer
         if (
-            self._pinned is None
-            or self._pinned.shape != planes.shape
-            or self._pinned.dtype != wanted
+            buffer is None
+            or buffer.shape != planes.shape
+            or buffer.dtype != wanted
+            or self._pinned != pinned
         ):
-            self._pinned = None  # never two at once
-            self._pinned = torch.empty(planes.shape, dtype=wanted, pin_memory=True)
-        np.copyto(self._pinned.numpy(), planes)
-        return self._pinned.to(device, non_blocking=True).to(torch.float32)[None]
+            self._buffer = buffer = None  # never two at once
+            self._buffer = buffer = torch.empty(planes.shape, dtype=wanted, pin_memory=pinned)
+            self._pinned = pinned
+        np.copyto(buffer.numpy(), planes)
+        return (buffer.to(device, non_blocking=True) if pinned else buffer)[None]
 
     def forget(self) -> None:
-        """Give the pinned memory back."""
-        self._pinned = None
+        """Give the buffer back."""
+        self._buffer = None

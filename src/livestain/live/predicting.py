@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from livestain.inference import Stainer
-from livestain.store.encoding import encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from livestain.bundle import Bundle
     from livestain.bundle.description import OutputChannel
+    from livestain.inference.encoding import Counts
     from livestain.live.delivery import Key, Payload, Slot
     from livestain.live.foreign import Predicted
 
@@ -35,9 +35,8 @@ class Encoding:
     largest: int
     """Largest stored count."""
 
-    def encode(self, values: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
-        """Return a prediction as counts of the camera's type; values out of its range become its ends."""
-        stored = encode(values, self.scale, self.offset)
+    def narrowed(self, stored: NDArray[np.uint16], dtype: DTypeLike) -> NDArray[Any]:
+        """Return stored counts in the camera's type, a new array; those above its range become its end."""
         return np.minimum(stored, self.largest).astype(dtype)
 
 
@@ -81,7 +80,9 @@ def describe(channel: Predicted, dtype: DTypeLike) -> dict[str, Any]:
 @dataclass(frozen=True, slots=True)
 class _Last:
     sources: tuple[Key, ...]
-    predicted: NDArray[np.float32]
+    dtype: np.dtype[Any]
+    """Of the camera's frames, in whose type it is encoded."""
+    predicted: Counts
 
 
 class _Scale(NamedTuple):
@@ -182,17 +183,6 @@ class FramePredictor:
             What the model or the encoding refuses.
         """
         channel, stainer = self._run[str(slot.name)]
-        last = self._last.get(channel.bundle.sha256)
-        if last is None or last.sources != slot.sources:
-            self._last.pop(
-                channel.bundle.sha256, None
-            )  # a stack is large: never hold two of one model
-            planes = np.stack([image for image, _, _ in payloads])
-            last = _Last(slot.sources, stainer.stain(planes))
-            self._last[channel.bundle.sha256] = last
-        predicted = last.predicted[channel.output]
-        # Models of whole stacks predict every plane of them.
-        plane = predicted if predicted.ndim == 2 else predicted[slot.key.place.z]
         own = next(
             (
                 at
@@ -202,8 +192,23 @@ class FramePredictor:
             0,
         )
         image, event, meta = payloads[own]
-        spec = channel.bundle.description.outputs[channel.output]
-        frame = encoding_of(spec, image.dtype).encode(plane, image.dtype)
+        outputs = channel.bundle.description.outputs
+        last = self._last.get(channel.bundle.sha256)
+        if last is None or (last.sources, last.dtype) != (slot.sources, image.dtype):
+            self._last.pop(
+                channel.bundle.sha256, None
+            )  # a stack is large: never hold two of one model
+            planes = np.stack([image for image, _, _ in payloads])
+            kept_as = (encoding_of(spec, image.dtype) for spec in outputs)
+            encodings = tuple((each.scale, each.offset) for each in kept_as)
+            last = _Last(slot.sources, image.dtype, stainer.stain_measured(planes, encodings))
+            self._last[channel.bundle.sha256] = last
+        # Models of whole stacks predict every plane of them.
+        stack = last.predicted.counts.ndim == 4
+        plane = last.predicted.plane(channel.output, slot.key.place.z if stack else None)
+        frame = encoding_of(outputs[channel.output], image.dtype).narrowed(
+            plane.counts, image.dtype
+        )
         mine = slot.event
         if "cam" in event.index:
             mine = mine.model_copy(update={"index": {**mine.index, "cam": slot.key.cam}})

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-__all__ = ["RunningWorker", "launch_process", "launch_thread"]
+__all__ = ["RunningWorker", "launch_process", "launch_thread", "worker_environment"]
 
 _POLL_S = 0.1
 
@@ -67,7 +67,7 @@ class _ProcessWorker:
             [sys.executable, "-P", "-m", "livestain.stain.worker"],
             stdin=subprocess.PIPE,
             stdout=_stderr_or_nowhere(),
-            env=os.environ | _child_environment(threads),
+            env=os.environ | worker_environment(threads),
             **group,
         )
         stdin = self._process.stdin
@@ -198,12 +198,14 @@ def _stderr_or_nowhere() -> int:
     return 2
 
 
-def _child_environment(threads: int | None) -> dict[str, str]:
+def worker_environment(threads: int | None) -> dict[str, str]:
     """Return the variables that must be set before torch is imported."""
     count = str(threads or max(1, (os.cpu_count() or 2) - 1))
     return {
         # Spinning OpenMP threads beside a busy camera thread cost more than they gain.
         "OMP_WAIT_POLICY": "PASSIVE",
+        # The same for Intel's OpenMP, which torch has on Windows: it else waits 200 ms before it sleeps.
+        "KMP_BLOCKTIME": "0",
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         # glibc gives large buffers back after each plane otherwise, and page faults dominate.

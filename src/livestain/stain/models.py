@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter_ns
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from livestain.errors import BundleError
+from livestain.errors import BundleError, StoreError
 from livestain.flat_field import FlatField
+from livestain.stain.recent import RecentPlanes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from livestain.inference import Shortage, Stainer
+    from livestain.inference.encoding import Counts, CountsPlane
     from livestain.planes import PlaneIndex
     from livestain.stain.backlog import Task
     from livestain.stain.planes import Planes
@@ -31,8 +34,8 @@ __all__ = ["Models", "Predicted"]
 class Predicted:
     """One predicted plane."""
 
-    plane: NDArray[np.float32]
-    """(y, x), in the output's unit."""
+    plane: CountsPlane
+    """Encoded as the store keeps it."""
 
     read_ns: int
     """What reading its sources took."""
@@ -46,7 +49,7 @@ class _Last:
     """The last prediction of one model."""
 
     sources: tuple[PlaneIndex, ...]
-    predicted: NDArray[np.float32]
+    predicted: Counts
     read_ns: int
     model_ns: int
 
@@ -70,6 +73,7 @@ class Models:
         self._last: dict[tuple[str, str], _Last] = {}
         self._warm_ms: dict[str, float] = {}
         self._corrections: dict[int, FlatField] = {}
+        self._recent = RecentPlanes()
 
     def load(self, setup: WorkerSetup, stack: ExitStack) -> float:
         """Load the models and predict once with each, so that the first plane is as fast as the last.
@@ -113,6 +117,9 @@ class Models:
                         pixel_size_um=setup.pixel_size_um,
                         z_step_um=setup.z_step_um,
                         threads=setup.threads,
+                        backend=_backend(setup),
+                        shape_yx=setup.shape,
+                        n_z=setup.n_z,
                         tile_step=model.tile_step,
                         on_shortage=partial(self._on_shortage, model.bundle),
                     )
@@ -148,6 +155,7 @@ class Models:
                 "tile_steps": stainer.tile_steps,
                 "whole_stack": stainer.bundle.description.input.window.whole_stack,
                 "refused": stainer.refused,
+                "choice": stainer.choice.facts(),
                 "resampled": stainer.resampled,
                 "resampled_z": stainer.resampled_z,
                 "model_ms": round(warm_ms, 2),
@@ -170,17 +178,27 @@ class Models:
         if last is None or last.sources != task.sources:
             self._last.pop(key, None)  # a stack is large: never hold two of one model
             began = perf_counter_ns()
-            planes = np.stack([there.read(index) for index in task.sources])
+            planes = self._recent.read(there, task.sources)
             if correction is not None:
                 _correct(planes, task.sources, correction)
             read = perf_counter_ns()
-            predicted = self._stainers[name].stain(planes)
+            predicted = self._stainers[name].stain_measured(planes)
             last = _Last(task.sources, predicted, read - began, perf_counter_ns() - read)
             self._last[key] = last
-        of_output = last.predicted[output]
         # Models of whole stacks predict every plane of them.
-        plane = of_output if of_output.ndim == 2 else of_output[task.target.z]
+        stack = last.predicted.counts.ndim == 4
+        try:
+            plane = last.predicted.plane(output, task.target.z if stack else None)
+        except StoreError as error:
+            raise StoreError(f"Plane {task.target.words}: {error}") from error
         return Predicted(plane, last.read_ns, last.model_ns)
+
+
+def _backend(setup: WorkerSetup) -> str:
+    """Return the backend that was asked for, by the setup or else by the environment."""
+    if setup.backend != "auto":
+        return setup.backend
+    return os.environ.get("LIVESTAIN_BACKEND") or "auto"
 
 
 def _correct(

@@ -70,6 +70,9 @@ class WorkerSetup(Settings):
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`; several, between commas: a worker for each."""
 
+    backend: str = "auto"
+    """Name of the backend that runs the models; `auto`: LIVESTAIN_BACKEND, or else the fastest."""
+
     threads: int | None = None
     """Number of CPU threads the model may use; None leaves one core to the acquisition."""
 

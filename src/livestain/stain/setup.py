@@ -21,6 +21,7 @@ def worker_setup(
     bundles: Mapping[int, tuple[Bundle, str]],
     *,
     device: str = "auto",
+    backend: str = "auto",
     threads: int | None = None,
     excluded: Iterable[PlaneIndex] = (),
     live: bool = True,
@@ -33,7 +34,7 @@ def worker_setup(
         Of the store.
     bundles : mapping
         Bundle and name of its output, by virtual channel's place in the store.
-    device, threads
+    device, backend, threads
         See `WorkerSetup`.
     excluded : iterable of PlaneIndex
         Virtual planes that are not to be tried.
@@ -56,6 +57,7 @@ def worker_setup(
             for c, (bundle, output) in bundles.items()
         ),
         device=device,
+        backend=backend,
         threads=threads,
         excluded=tuple((i.p, i.t, i.c, i.z) for i in excluded),
         live=live,

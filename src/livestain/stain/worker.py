@@ -20,8 +20,6 @@ from multiprocessing.connection import Client
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from livestain.errors import FullDiskError, LivestainError
 from livestain.planes import PlaneIndex
 from livestain.stain.backlog import Backlog, Stamp, Task
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from livestain.inference import Shortage
+    from livestain.inference.encoding import CountsPlane
     from livestain.stain.planes import Planes
     from livestain.store import Store
 
@@ -270,7 +269,7 @@ class Worker:
         try:
             made = self._models.predict(self._planes, task)
             begun = time.perf_counter_ns()
-            stored = self._store.write_virtual(task.target, made.plane)
+            self._store.write_encoded(task.target, made.plane.counts)
         except FullDiskError:
             raise
         except Exception as error:
@@ -302,7 +301,7 @@ class Worker:
             pid=os.getpid(),
             live=task.live,
             latency_ms={name: round(ms, 3) for name, ms in stages.items()},
-            quality=_quality(made.plane, stored),
+            quality=_quality(made.plane),
         )
         return True
 
@@ -318,14 +317,12 @@ class _StopError(Exception):
     """The parent was gone before it had said what to do."""
 
 
-def _quality(prediction: Any, stored: Any) -> dict[str, float]:
+def _quality(plane: CountsPlane) -> dict[str, float]:
     """Return a prediction's mean, spread, and the fraction of pixels that its encoding clipped."""
     return {
-        "mean": round(float(prediction.mean()), 5),
-        "std": round(float(prediction.std()), 5),
-        "clipped": round(
-            float(np.count_nonzero((stored == 1) | (stored == 65535)) / stored.size), 6
-        ),
+        "mean": round(plane.mean, 5),
+        "std": round(plane.std, 5),
+        "clipped": round(plane.clipped, 6),
     }
 
 

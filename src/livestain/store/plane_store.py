@@ -156,11 +156,34 @@ class PlaneStore:
             stored = encode(values, virtual.scale, virtual.offset)
         except StoreError as error:
             raise StoreError(f"Plane {index.words}: {error}") from error
-        # Level 0 decides whether the plane is there, so it comes last: a crash in between leaves
-        # a plane that is owed, never one without its levels.
-        self.write_levels(index, stored)
-        self.write(index, stored).result()
+        self._write_whole(index, stored)
         return stored
+
+    def write_encoded(self, index: PlaneIndex, counts: NDArray[np.uint16]) -> None:
+        """Write a predicted plane that is encoded already, levels first; returns when it is readable.
+
+        Parameters
+        ----------
+        index : PlaneIndex
+            A place in a virtual channel.
+        counts : array of uint16, (y, x)
+            As `encode` gives them by the channel's scale and offset.
+
+        Raises
+        ------
+        StoreError
+            If a count is 0, which stands for "not predicted", the type is another, the channel is not
+            virtual, or it cannot be written.
+        """
+        self._virtual(index)
+        counts = np.asarray(counts)
+        if counts.dtype != np.uint16 or not counts.all():
+            given = "pixels of 0" if counts.dtype == np.uint16 else f"values of type {counts.dtype}"
+            raise StoreError(
+                f"Plane {index.words} holds {given}; expected uint16 of 1 to 65535, since 0 stands for "
+                '"not predicted". Encode it first, or give its values to write_virtual.'
+            )
+        self._write_whole(index, counts)
 
     def write_levels(self, index: PlaneIndex, image: NDArray[Any]) -> None:
         """Compute and write the pyramid levels of a plane; returns when they are written.
@@ -311,6 +334,12 @@ class PlaneStore:
         return places_of(lacking, c)
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _write_whole(self, index: PlaneIndex, stored: NDArray[np.uint16]) -> None:
+        # Level 0 decides whether the plane is there, so it comes last: a crash in between leaves
+        # a plane that is owed, never one without its levels.
+        self.write_levels(index, stored)
+        self.write(index, stored).result()
 
     def _present_at(self, p: int, level: int, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
         return self._levels.files(p, level).present(shape)

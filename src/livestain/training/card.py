@@ -145,6 +145,12 @@ def _window(recipe: Recipe) -> str:
         parts.append(f"{window.n_z} planes, {recipe.z_step_um:g} um apart")
     if window.past or window.future:
         parts.append(f"{window.past} time points before and {window.future} after")
+    if recipe.normalisation.kind == "running":
+        seen = recipe.normalisation.sees_past or "none"
+        return (
+            f"Reads {' and '.join(parts)}. The statistics of the time points up to the plane's own are "
+            f"averaged to normalise it; of those before, the network itself sees {seen}."
+        )
     return f"Looks at {' and '.join(parts)}." if parts else "Looks at single planes."
 
 

@@ -13,19 +13,25 @@ from livestain.errors import DataError, SettingsError
 from livestain.settings import describe_validation_error
 from livestain.simulate import Dish
 from livestain.training.card import read_scores, write_card
+from livestain.training.find import find_pairs
 from livestain.training.module import build_from_recipe
+from livestain.training.pair import PairSpec
+from livestain.training.quantise import PEARSON_BOUND, examples_of, quantise
 from livestain.training.run_folder import read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
     from torch import nn
 
-    from livestain.bundle.description import ReferenceStatistics
+    from livestain.bundle.description import Int8, ReferenceStatistics
+    from livestain.bundle.module import StainModule
     from livestain.bundle.read import Bundle
+    from livestain.bundle.write import Quantise
     from livestain.training.recipe import Recipe
+    from livestain.training.run_folder import RunFolder
 
 __all__ = ["describe", "export_run", "simulated_planes"]
 
@@ -49,6 +55,9 @@ def export_run(
     authors: Sequence[str] = (),
     scores: Sequence[Path | str] = (),
     onnx: bool = True,
+    int8: Path | str | None = None,
+    int8_bound: float = PEARSON_BOUND,
+    tell: Callable[[str], None] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the result of a training as a bundle, with its card.
@@ -69,13 +78,20 @@ def export_run(
         Files with what `livestain evaluate --json` printed of models that had not seen the movie.
     onnx : bool
         Whether to write weights.onnx too.
+    int8 : Path or str, optional
+        Folder of the data that was trained on: the network is calibrated on two thirds of its pairs (48 at
+        most) and written in 8-bit integers too, if that costs little on the others.
+    int8_bound : float
+        The Pearson correlation that it may cost.
+    tell : callable, optional
+        Called with a sentence on what int8 costs.
     overwrite : bool
         Whether to replace a bundle in that folder.
 
     Raises
     ------
     DataError
-        If `run` is no finished training, or a file holds no scores.
+        If `run` is no finished training, a file holds no scores, or `int8` is not the data trained on.
     SettingsError
         If no licence is given.
     BundleError
@@ -99,6 +115,11 @@ def export_run(
             f"The weights in {folder.path} do not fit its recipe: {' '.join(str(error).split())[:200]}. "
             "Train again."
         ) from error
+    quantised = (
+        None
+        if int8 is None
+        else _quantise_on(folder, int8, bound=int8_bound, tell=tell or (lambda _: None))
+    )
     return write_bundle(
         out,
         network=network.eval(),
@@ -117,8 +138,44 @@ def export_run(
         test_input=simulated_planes(recipe, network),
         recipe_yaml=recipe.to_yaml(),
         onnx=onnx,
+        quantise=quantised,
         overwrite=overwrite,
     )
+
+
+def _quantise_on(
+    run: RunFolder, data: Path | str, *, bound: float, tell: Callable[[str], None]
+) -> Quantise:
+    """Return what quantises the run's network on pairs of the movies that it was trained on."""
+    recipe = run.recipe
+    if recipe.normalisation.kind == "running":
+        raise SettingsError(
+            f"The recipe {recipe.name} normalises by earlier time points, for which int8 is not calibrated. "
+            "Export without int8."
+        )
+    if not 0 < bound < 1:
+        raise SettingsError(
+            f"The bound of int8 is {bound:g}; expected a loss of Pearson between 0 and 1."
+        )
+    stacks = recipe.dims == 3 and recipe.window.whole_stack
+    with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
+        pairs = found.select([*run.data["movies"]])
+        hashes = pairs.sha256()
+        if other := [m for m, told in run.data["movies"].items() if hashes[m] != told["sha256"]]:
+            raise DataError(
+                f"{data} is not what {run.path} was trained on: the movie {other[0]} has other planes. "
+                "Give that data, or export without int8."
+            )
+        examples = examples_of(pairs, whole_stack=stacks)
+
+    def made(
+        onnx: bytes, module: StainModule, test: tuple[NDArray[np.uint16], NDArray[np.float32]]
+    ) -> tuple[bytes, Int8] | None:
+        result = quantise(onnx, module, examples, test, bound=bound)
+        tell(result.words)
+        return None if result.weights is None else (result.weights, result.stated)
+
+    return made
 
 
 def describe(recipe: Recipe, reference: ReferenceStatistics | None = None) -> BundleDescription:

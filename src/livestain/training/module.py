@@ -74,5 +74,6 @@ def stain_module(recipe: Recipe, network: nn.Module) -> StainModule:
         "sources": len(recipe.sources),
         "own_plane": window.own_plane if one_plane else None,
         "spread": recipe.loss.predicts_spread,
+        "window": window,
     }
     return StainModule(network, recipe.normalisation, **options).eval()

@@ -61,6 +61,8 @@ class PairSpec:
         See `livestain.training.Recipe`.
     resample : bool
         Whether data of another pixel size (and z-step, for stacks) is resampled.
+    time_series : bool
+        Whether recordings without several time points are refused.
     """
 
     asker: str
@@ -74,6 +76,7 @@ class PairSpec:
     depth_axis: Literal["z", "t", "both"] = "z"
     pairing: Literal["paired", "noise2noise", "unpaired"] = "paired"
     resample: bool = False
+    time_series: bool = False
 
     @classmethod
     def of_recipe(cls, recipe: Recipe) -> PairSpec:
@@ -95,6 +98,7 @@ class PairSpec:
             depth_axis=recipe.depth_axis,
             pairing=recipe.pairing,
             resample=recipe.resample,
+            time_series=recipe.normalisation.kind == "running",
         )
 
     @property

@@ -204,6 +204,7 @@ class Recipe(Settings):
             raise ValueError("selection.weights: best needs split.validation")
         if self.optimiser.schedule == "plateau" and self.split.validation in (0.0, ()):
             raise ValueError("optimiser.schedule: plateau needs split.validation")
+        self.normalisation.check_window(self.window, dims=2)
         return self
 
     @property
@@ -249,7 +250,11 @@ class Recipe(Settings):
                 f"The recipe {self.name} gives its 3-D network {self.network.name} a window in z and in "
                 "time. Its depth is one of them: give z, or past and future."
             )
-        planes = window.n_planes if dims == 2 else 1
+        try:
+            self.normalisation.check_window(window, dims)
+        except ValueError as error:
+            raise SettingsError(f"The recipe {self.name} cannot be trained: {error}.") from error
+        planes = self.normalisation.seen(window).n_planes if dims == 2 else 1
         kwargs: dict[str, Any] = {
             "in_channels": len(self.sources) * planes,
             "out_channels": self.n_outputs,

@@ -122,7 +122,7 @@ class Crops(Dataset[Batch]):
         self._pairs = pairs
         self._recipe = recipe
         self._teacher = teacher
-        self._normalise = Normalise(recipe.normalisation, len(recipe.sources))
+        self._normalise = Normalise(recipe.normalisation, len(recipe.sources), recipe.window)
         self._statistics = PlaneStatistics(pairs, recipe)
         # By what the depth is, and in each by movie: what is drawn with equal chances.
         self._sources = _grouped(pairs, "has_source")
@@ -224,7 +224,7 @@ class Crops(Dataset[Batch]):
         counts = torch.from_numpy(data.reshape(1, -1, *data.shape[2:]).astype(np.float32))
         # Live, the statistics are those of the whole frame too.
         statistics = self._statistics.source(pair, cut.rows, swapped=swapped)
-        x = self._normalise.apply(counts, *statistics)[0]
+        x = self._normalise.apply(self._normalise.seen(counts), *statistics)[0]
         return self._padded(x.reshape(data.shape)) if pair.axis else x
 
     def _target(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livestain.bundle import find_bundle
+from livestain.bundle import ForeignSpec, find_bundle
 from livestain.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -29,7 +29,14 @@ def weights_of_start(recipe: Recipe, network: nn.Module) -> dict[str, torch.Tens
     if recipe.start is None:
         return None
     bundle = find_bundle(recipe.start)
-    begun: dict[str, torch.Tensor] = bundle.load_module().network.state_dict()
+    theirs, wanted = bundle.description.network, recipe.network_spec()
+    begun_from = bundle.load_module().network
+    if isinstance(theirs, ForeignSpec) or begun_from is None:
+        raise SettingsError(
+            f"The recipe {recipe.name} cannot start from {bundle.name}: that is another tool's network. "
+            "Give a bundle of livestain's, or another start."
+        )
+    begun: dict[str, torch.Tensor] = begun_from.state_dict()
     ours = network.state_dict()
     differ = sorted(
         key
@@ -37,7 +44,6 @@ def weights_of_start(recipe: Recipe, network: nn.Module) -> dict[str, torch.Tens
         if key not in ours or key not in begun or ours[key].shape != begun[key].shape
     )
     if differ:
-        theirs, wanted = bundle.description.network, recipe.network_spec()
         raise SettingsError(
             f"The recipe {recipe.name} cannot start from {bundle.name}: that is a {theirs.name} with "
             f"{theirs.kwargs}, the recipe's network a {wanted.name} with {wanted.kwargs} ({len(differ)} "

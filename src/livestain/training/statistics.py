@@ -26,7 +26,10 @@ _Key = tuple["Pair", bool]
 
 
 class PlaneStatistics:
-    """Mean and standard deviation of the planes of pairs, each computed when it is first asked for.
+    """Statistics of the planes of pairs, each computed when it is first asked for.
+
+    Of the sources those that `Normalise` takes: mean and standard deviation, or percentiles; of the
+    targets always mean and standard deviation.
 
     Parameters
     ----------
@@ -38,23 +41,38 @@ class PlaneStatistics:
     def __init__(self, pairs: PairSet, recipe: Recipe) -> None:
         self._pairs = pairs
         settings = recipe.normalisation
-        self._frozen = settings.kind == "frozen"
-        self._joint = not self._frozen and settings.scope == "window"
+        self._joint = settings.kind == "frame" and settings.scope == "window"
+        self._running = settings.kind == "running"
+        self._normalise = Normalise(settings, len(recipe.sources), recipe.window)
         self._by_plane = Normalise(
-            settings if self._frozen else settings.model_copy(update={"scope": "plane"})
+            settings
+            if settings.kind == "frozen"
+            else settings.model_copy(
+                update={
+                    "kind": "frame",
+                    "scope": "plane",
+                    "sees_past": 0,
+                    "subsample": settings.step,
+                }
+            )
         )
+        # Percentiles of a window do not follow from those of its planes: pixels are put together.
+        self._pooled = self._joint and settings.statistic == "percentile"
         self._source: dict[_Key, NDArray[np.float64]] = {}
         self._target: dict[_Key, NDArray[np.float64]] = {}
+        self._together: dict[
+            tuple[Pair, bool, range], tuple[NDArray[np.float64], NDArray[np.float64]]
+        ] = {}
         self._otsu: dict[tuple[Pair, int], float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave what was computed behind."""
-        return {**self.__dict__, "_source": {}, "_target": {}, "_otsu": {}}
+        return {**self.__dict__, "_source": {}, "_together": {}, "_target": {}, "_otsu": {}}
 
     def source(
         self, pair: Pair, rows: range, *, swapped: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and std as `Normalise.apply` takes them: float32, (1, sources * planes, 1, 1).
+        """Return what `Normalise.apply` takes, such as mean and std: float32, (1, sources * planes, 1, 1).
 
         Parameters
         ----------
@@ -65,17 +83,44 @@ class PlaneStatistics:
             As for `PairSet.read`.
         """
         needed = range(pair.depth) if pair.axis != "t" and self._joint else rows
-        found = self._planes(pair, needed, swapped=swapped)
-        mean, std = found[:, 0], found[:, 1]
+        if self._pooled:
+            centre, spread = self._put_together(pair, needed, swapped=swapped)
+        else:
+            found = self._planes(pair, needed, swapped=swapped)
+            centre, spread = found[:, 0], found[:, 1]
+            if self._joint:
+                each, centre = centre, centre.mean(axis=1, keepdims=True)
+                squares = spread**2 + (each - centre) ** 2
+                spread = np.sqrt(squares.mean(axis=1, keepdims=True))
         if self._joint:
-            centre = mean.mean(axis=1, keepdims=True)
-            spread = np.sqrt((std**2 + (mean - centre) ** 2).mean(axis=1, keepdims=True))
-            planes = len(rows) if pair.axis else mean.shape[1]
-            mean, std = (np.repeat(one, planes, axis=1) for one in (centre, spread))
-        flat = (
-            torch.from_numpy(one.astype(np.float32).reshape(1, -1, 1, 1)) for one in (mean, std)
+            planes = len(rows) if pair.axis else self._pairs.spec.window.n_planes
+            centre, spread = (np.repeat(one, planes, axis=1) for one in (centre, spread))
+        mean, std = (
+            torch.from_numpy(one.astype(np.float32).reshape(1, -1, 1, 1))
+            for one in (centre, spread)
         )
-        return next(flat), next(flat)
+        return self._normalise.averaged(mean, std) if self._running else (mean, std)
+
+    def _put_together(
+        self, pair: Pair, rows: range, *, swapped: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return what percentiles of the pixels of several planes give, (sources, 1) each."""
+        key = (pair, swapped, rows if pair.axis else range(0))
+        if key not in self._together:
+            # Plane by plane: of a stack the pixels that are looked at are a sixteenth.
+            parts = [slice(row, row + 1) for row in rows] if pair.axis else [None]
+            read = (
+                self._pairs.read(pair, part, swapped=swapped, only="source").source
+                for part in parts
+            )
+            looked_at = [
+                self._normalise.sample(torch.from_numpy(planes.astype(np.float32)))
+                for planes in read
+            ]
+            low, high = self._normalise.of_groups(torch.cat(looked_at, dim=1), sampled=True)
+            both = (one.numpy().astype(np.float64)[:, None] for one in (low, high))
+            self._together[key] = (next(both), next(both))
+        return self._together[key]
 
     def _planes(self, pair: Pair, rows: range, *, swapped: bool) -> NDArray[np.float64]:
         """Return mean and std by plane, (sources, 2, planes)."""

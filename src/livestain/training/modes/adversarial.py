@@ -38,7 +38,7 @@ class AdversarialTraining(SupervisedTraining):
     @staticmethod
     def build(recipe: Recipe) -> Networks:
         """Build generator and discriminator."""
-        planes = recipe.window.n_planes if recipe.dims == 2 else 1
+        planes = recipe.normalisation.seen(recipe.window).n_planes if recipe.dims == 2 else 1
         seen = len(recipe.sources) * planes + len(recipe.targets)
         return {
             "network": build_from_recipe(recipe),
