@@ -10,6 +10,7 @@ import pytest
 
 HEAVY = [
     *("torch", "lightning", "kornia", "torchmetrics", "onnx", "bioimageio"),
+    *("onnxruntime", "openvino"),
     *("pymmcore_plus", "pymmcore", "useq", "tensorstore", "zarr", "yaozarrs", "tifffile", "scipy"),
     *("numpy", "PIL", "pydantic", "qtpy", "PySide6"),
 ]
@@ -34,12 +35,32 @@ def test_importing_loads_nothing_heavy(module):
 def test_help_loads_nothing_heavy_and_names_every_verb():
     loaded, help_text = loaded_by("from livestain.cli.app import run; run(['--help'])")
     assert set(loaded) <= {"numpy", "pydantic"}
-    for verb in ("demo", "run", "status", "train", "export", "evaluate"):
+    for verb in (
+        "demo",
+        "run",
+        "status",
+        "train",
+        "export",
+        "evaluate",
+        "models",
+        "verify",
+        "bench",
+    ):
         assert verb in help_text
 
 
 def test_every_verb_has_help(livestain):
-    for verb in ("demo", "run", "status", "train", "export", "evaluate"):
+    for verb in (
+        "demo",
+        "run",
+        "status",
+        "train",
+        "export",
+        "evaluate",
+        "models",
+        "verify",
+        "bench",
+    ):
         ended = livestain(verb, "--help")
         assert ended.code == 0
         assert "Usage" in ended.out

@@ -1,4 +1,4 @@
-"""8-bit weights: calibrated on training pairs, tried on others, stated, and left out where they cost too much."""
+"""8-bit weights: calibrated on training pairs, tried on others, left out where they cost too much."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DeviceOption", "model_words"]
+__all__ = ["BackendOption", "DeviceOption", "model_words"]
 
 DeviceOption = Annotated[
     str,
@@ -17,6 +17,16 @@ DeviceOption = Annotated[
         "--device",
         help="Where to predict: auto, cpu, cuda, cuda:N; several with commas between them, for a worker on "
         "each.",
+    ),
+]
+
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        "--backend",
+        metavar="NAME",
+        help="What computes: auto times all that are ready and remembers the fastest; or folded, eager, "
+        "onnxruntime, openvino … (livestain verify MODEL names them).",
     ),
 ]
 

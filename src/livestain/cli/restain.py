@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.devices import DeviceOption
+from livestain.cli.devices import BackendOption, DeviceOption
 from livestain.cli.options import BreakLockOption, JsonOption, ThreadsOption
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def restain(
         ),
     ] = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     break_lock: BreakLockOption = False,
     as_json: JsonOption = False,
@@ -154,6 +155,7 @@ def restain(
         z_step_um=z_step,
         again=again,
         device=device,
+        backend=backend,
         threads=threads,
         break_lock=break_lock,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from livestain.cli.devices import DeviceOption
+from livestain.cli.devices import BackendOption, DeviceOption
 from livestain.cli.options import (
     BreakLockOption,
     ConfigOption,
@@ -36,6 +36,7 @@ def resume(
     model: MovedModelOption = None,
     replay: ReplayOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     leave_owed: LeaveOwedOption = False,
     break_lock: BreakLockOption = False,
@@ -67,6 +68,7 @@ def resume(
         store,
         models=models,
         device=device,
+        backend=backend,
         threads=threads,
         leave_owed=leave_owed,
         break_lock=break_lock,

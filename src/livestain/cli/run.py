@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from livestain.cli.devices import DeviceOption
+from livestain.cli.devices import BackendOption, DeviceOption
 from livestain.cli.options import (
     ConfigOption,
     FaultOption,
@@ -53,6 +53,7 @@ def run(
     replay: ReplayOption = None,
     fault: FaultOption = None,
     device: DeviceOption = "auto",
+    backend: BackendOption = "auto",
     threads: ThreadsOption = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a livestain store that is there.")
@@ -97,6 +98,7 @@ def run(
         models=models,
         pixel_size_um=pixel_size,
         device=device,
+        backend=backend,
         threads=threads,
         overwrite=overwrite,
         codec=codec,

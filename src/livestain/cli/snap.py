@@ -96,6 +96,7 @@ def snap(
         models={predict: model} if model is not None else None,
         pixel_size_um=pixel_size,
         device=device,
+        backend="folded",  # of one frame: timing others would take longer than it
         overwrite=overwrite,
     )
     viewer = make_viewer(view, session)

@@ -92,6 +92,9 @@ class Session:
     device : str
         `auto` (CUDA where there is one), `cpu`, `cuda`, `cuda:N`; several with commas between them,
         for a worker on each.
+    backend : str
+        `auto` (each that is ready is timed at the frames' size when the worker starts, and the fastest is
+        remembered), or one of `livestain.inference.backend_names`.
     threads : int, optional
         CPU threads for the model; by default all cores but one.
     overwrite : bool
@@ -130,6 +133,7 @@ class Session:
         models: Mapping[str, str] | None = None,
         pixel_size_um: float | None = None,
         device: str = "auto",
+        backend: str = "auto",
         threads: int | None = None,
         overwrite: bool = False,
         codec: Codec = "blosc-lz4",
@@ -148,6 +152,7 @@ class Session:
         self._models = models
         self._pixel_size_um = pixel_size_um
         self._device = device
+        self._backend = backend
         self._threads = threads
         self._overwrite = overwrite
         self._codec: Codec = codec
@@ -186,6 +191,7 @@ class Session:
         *,
         models: Mapping[str, str] | None = None,
         device: str = "auto",
+        backend: str = "auto",
         threads: int | None = None,
         max_bytes_in_flight: int | None = None,
         leave_owed: bool = False,
@@ -206,7 +212,7 @@ class Session:
             RUN.ome.zarr, its journal beside it.
         models : mapping, optional
             Where a bundle is now, by virtual channel, if not on the search path under its name.
-        device, threads, max_bytes_in_flight, leave_owed, worker, host_settings
+        device, backend, threads, max_bytes_in_flight, leave_owed, worker, host_settings
             See `Session`.
         break_lock : bool
             Whether to take the store over from a process of another machine, which may have died; see
@@ -227,6 +233,7 @@ class Session:
             models={**earlier.bundles, **(models or {})},
             pixel_size_um=earlier.plan.pixel_size_um,
             device=device,
+            backend=backend,
             threads=threads,
             codec=earlier.plan.codec,
             max_bytes_in_flight=max_bytes_in_flight,
@@ -456,6 +463,7 @@ class Session:
             plan.store,
             plan.bundles,
             device=self._device,
+            backend=self._backend,
             threads=self._threads,
             excluded=() if self._earlier is None else self._earlier.given_up,
         )

@@ -65,6 +65,7 @@ def restain(
     z_step_um: float | None = None,
     again: bool = False,
     device: str = "auto",
+    backend: str = "auto",
     threads: int | None = None,
     worker: Literal["process", "thread"] = "process",
     host_settings: HostSettings | None = None,
@@ -102,7 +103,7 @@ def restain(
         Of a recording that does not say them, or says them wrongly; micrometres.
     again : bool
         Whether to try planes too that were skipped by a lag policy, or on which the model failed.
-    device, threads
+    device, backend, threads
         See `WorkerSetup`.
     worker : {"process", "thread"}
         Where predictions are made.
@@ -157,6 +158,7 @@ def restain(
             begun,
             again=again,
             device=device,
+            backend=backend,
             threads=threads,
             worker=worker,
             host_settings=host_settings,
@@ -300,6 +302,7 @@ def _do(
     *,
     again: bool,
     device: str,
+    backend: str,
     threads: int | None,
     worker: Literal["process", "thread"],
     host_settings: HostSettings | None,
@@ -327,7 +330,13 @@ def _do(
             progress(len(ledger.stained) - known, todo)
 
     setup = worker_setup(
-        plan, bundles, device=device, threads=threads, excluded=given_up, live=False
+        plan,
+        bundles,
+        device=device,
+        backend=backend,
+        threads=threads,
+        excluded=given_up,
+        live=False,
     )
     host = make_host(setup, report, kind=worker, settings=host_settings)
     try:
