@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -111,6 +112,9 @@ def train(
             f"{', '.join(missing)} missing. Give a recipe, --data and --out; or --list, or --print RECIPE."
         )
     settings = changed_recipe(recipe, changes or [], given)
+    # Threads of OpenMP that spin while they wait cost several times the work itself wherever anything else
+    # computes; read once, when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # The heavy packages only now that the recipe is known to be right.
     import torch
 
