@@ -84,7 +84,7 @@ def test_a_run_with_the_demo_camera_is_answered_in_one_sentence(command, tiny_bu
 
 @pytest.mark.slow
 def test_a_camera_without_such_frames_is_told(command, tiny_bundle):
-    code, _, err = command("live", tiny_bundle, "--size", 10**7, "--planes", 4)
+    code, _, err = command("live", tiny_bundle, "--size", 10**7, "--planes", 8)
     assert code == 2
     assert "The demo camera cannot have frames of 10000000 x 10000000 pixels" in err
 

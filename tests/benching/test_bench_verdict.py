@@ -39,6 +39,10 @@ def test_reading_and_writing_count():
     one = measurement(total=8.0)
     assert plane_ms(one, None) == pytest.approx(8.0)
     assert plane_ms(one, store_times(3.0, 4.0)) == pytest.approx(15.0)
+    # Two sources, three outputs.
+    assert plane_ms(one, store_times(3.0, 4.0), reads=2, writes=3) == pytest.approx(26.0)
+    told = sentences(size_result(one), store_times(3.0, 4.0), (20.0,), reads=2, writes=3)
+    assert told[0].startswith("2048²: keeps up at 26 ms or slower")
 
 
 def test_what_auto_takes_decides_and_not_what_is_fastest():
@@ -86,10 +90,10 @@ def test_the_interval_that_is_promised_holds(total, interval):
             {"live": 199, "owed_s": 0.52},
             "2048² at 10 ms: 99 % of planes live, rest owed (done 0.52 s after the last frame)",
         ),
-        ({"live": 200, "lost": 3}, "2048² at 10 ms: keeps up; 3 raw planes were lost"),
+        ({"live": 200, "lost": 3}, "2048² at 10 ms: does not keep up; 3 raw planes were lost"),
         (
             {"live": 200, "fps": 61.0},
-            "2048² at 10 ms: keeps up; the camera gave 61 frames a second, not 100",
+            "2048² at 10 ms: not known, the camera gave 61 frames a second, not 100; keeps up at that",
         ),
         (
             {"live": 1, "owed_s": 100.0, "missing": 5},

@@ -154,7 +154,7 @@ def test_a_model_that_says_enough_needs_not_be_added(tmp_path):
         "brightfield",
         0.0625,
         16,
-        4,
+        None,
     )
     assert bundle.description.outputs[0].name == "nuclei"
     assert bundle.licence == "MIT"

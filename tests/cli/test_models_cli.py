@@ -102,6 +102,32 @@ def here(tmp_path, monkeypatch):
 SAID = ("--kind", "brightfield", "--output", "mitochondria")
 
 
+def test_a_run_is_refused_before_it_starts_where_counts_would_be_cut_off(
+    livestain, foreign, here, sequence_file, tmp_path
+):
+    """The demo camera gives 16 bits, and the model takes 8."""
+    rdf = yaml.safe_load((foreign / "rdf.yaml").read_text())
+    rdf["inputs"][0]["data"] = {"type": "float32", "range": [0, 255]}
+    (foreign / "rdf.yaml").write_text(yaml.safe_dump(rdf))
+    out = tmp_path / "run.ome.zarr"
+    run = (
+        *("run", sequence_file(), "--out", out, "--pixel-size", 0.125, "--device", "cpu"),
+        *("--model", "mitochondria=busy-smoother"),
+    )
+    assert livestain("models", "add", foreign, "--into", here, *SAID).code == 0
+    ended = livestain(*run)
+    assert ended.code == 2
+    assert "livestain models add --input-range LOW HIGH" in ended.err
+    assert not out.exists()
+    mapped = ("--input-range", 0, 65535, "--overwrite")
+    added = livestain("models", "add", foreign, "--into", here, *SAID, *mapped)
+    assert added.code == 0, added.err
+    assert "counts of 0 to 65535" in livestain("models", "show", "busy-smoother").out
+    ran = livestain(*run, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out.splitlines()[-1])["planes_stained"] == 2
+
+
 def test_a_zoo_model_is_added_found_shown_verified_and_stains_a_live_run(
     livestain, foreign, here, sequence_file, tmp_path
 ):
@@ -178,6 +204,25 @@ def test_a_damaged_bundle_is_one_sentence(livestain, tiny_bundle, tmp_path):
     assert ended.code == 2
     assert ended.err.strip().count("\n") == 0
     assert "weights.pt does not have the SHA-256" in ended.err
+
+
+def test_a_damaged_bundle_does_not_hide_the_next(livestain, tiny_bundle, tmp_path):
+    bad = shutil.copytree(tiny_bundle, tmp_path / "bad")
+    (bad / "README.md").unlink()
+    ended = livestain("verify", bad, tiny_bundle, "--json")
+    assert ended.code == 2
+    told = json.loads(ended.out.splitlines()[-1])
+    assert [one["path"] for one in told["bundles"]] == [str(tiny_bundle)]
+    assert "README.md" in told["bad"][0]
+    assert "README.md" in ended.err
+
+
+def test_ranges_that_are_none_are_told(livestain, foreign, here):
+    for option, value in (("--past", -1), ("--z", 0), ("--pixel-size", 0)):
+        ended = livestain("models", "add", foreign, "--into", here, *SAID, option, value)
+        assert ended.code == 2
+        assert "Traceback" not in ended.err
+        assert "greater than" in ended.err
 
 
 def test_every_backend_of_a_good_bundle_has_a_line(livestain, tiny_bundle):

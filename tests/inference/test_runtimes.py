@@ -16,7 +16,7 @@ from livestain.bundle.onnx_network import INPUT, cut_network, network_onnx
 from livestain.bundle.parity import relative_difference
 from livestain.errors import BundleError, LivestainError
 from livestain.inference import Stainer
-from livestain.inference.backends import backend_names, get_backend, open_vino, plain
+from livestain.inference.backends import backend_names, get_backend, onnx_runtime, open_vino, plain
 from livestain.inference.network import Network, network_of
 
 CPU = torch.device("cpu")
@@ -144,7 +144,7 @@ def test_a_network_that_is_there_as_onnx_alone(network):
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-int8", "openvino-int8"])
-def test_a_calibrated_network_of_integers_is_near_that_of_floats(tmp_path, name):
+def test_a_calibrated_network_of_integers_is_near_that_of_floats(tmp_path, name, monkeypatch):
     needs(name)
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
@@ -167,7 +167,13 @@ def test_a_calibrated_network_of_integers_is_near_that_of_floats(tmp_path, name)
         per_channel=True,
     )
     whole = Network(network.module, None, (tmp_path / "int8.onnx").read_bytes, 2, "none")
-    assert get_backend(name).unready(whole, CPU) is None
+    for sums in (False, True):
+        monkeypatch.setattr(onnx_runtime, "cpu_sums_int8", lambda sums=sums: sums)
+        why = get_backend(name).unready(whole, CPU)
+        if name == "onnxruntime-int8" and not sums:
+            assert "has no VNNI" in why
+        else:
+            assert why is None
     x = torch.randn(1, 1, 48, 64)
     with torch.inference_mode():
         found = get_backend(name).load(whole, CPU)(x)

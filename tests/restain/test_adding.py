@@ -11,14 +11,27 @@ import yaozarrs
 import zarr
 from typer.testing import CliRunner
 
+from livestain.bundle import read_bundle
+from livestain.bundle.description import Int8
 from livestain.cli.app import app
 from livestain.errors import BundleError, LivestainError, SequenceError
 from livestain.inference import Stainer
 from livestain.live.microscope import simulated_core
 from livestain.live.session import Session
 from livestain.restain import restain, verify_staining
+from livestain.restain.made_by import made_by
+from livestain.restain.verifying import _allowed
 from livestain.stain.asked import ChannelSettings
-from livestain.store import compact_store, encode, journal_path, open_store, store_status
+from livestain.stain.ledger import Ledger
+from livestain.store import (
+    Journal,
+    compact_store,
+    encode,
+    journal_lines,
+    journal_path,
+    open_store,
+    store_status,
+)
 
 HOW = {"device": "cpu", "worker": "thread"}
 
@@ -172,6 +185,74 @@ def test_a_staining_is_repeated_bit_for_bit(run, tiny_bundle):
     assert before == planes_in(out)
     few = verify_staining(out, models=models, planes=2, device="cpu")
     assert few.channels[0].compared == 2
+
+
+def _retold(out, change):
+    """Write a journal anew, each line changed."""
+    path = journal_path(out)
+    lines = [change(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
+
+
+def test_planes_of_a_backend_that_is_gone_are_repeated_in_fp32(run, tiny_bundle, monkeypatch):
+    out = run()
+
+    def gone(line):
+        for facts in line.get("models") or []:
+            facts["backend"] = "gone"
+        return line
+
+    _retold(out, gone)
+    monkeypatch.setenv("LIVESTAIN_BACKEND", "eager")
+    report = verify_staining(out, models={"mitochondria": str(tiny_bundle)}, device="cpu")
+    assert report.passed
+    assert "backend gone then, folded now" in report.channels[0].surroundings
+
+
+def test_each_plane_is_repeated_by_the_backend_that_made_it(run, tiny_bundle):
+    """As of a run that was resumed on another device."""
+    out = run()
+    before = []
+
+    def some_by_eager(line):
+        if line["kind"] == "stained":
+            before.append(line)
+            if len(before) > 3:
+                line["pid"] = 1
+        return line
+
+    _retold(out, some_by_eager)
+    worker = next(line for line in journal_lines(out) if line["kind"] == "worker")
+    first = worker | {"pid": 1, "models": [m | {"backend": "eager"} for m in worker["models"]]}
+    path = journal_path(out)
+    path.write_text(f"{json.dumps(first)}\n{path.read_text('utf-8')}", "utf-8")
+    with open_store(out) as store:
+        backends = [facts["backend"] for facts in made_by(store).by_plane.values()]
+    assert sorted(backends) == ["eager"] * 3 + ["folded"] * 3
+    report = verify_staining(out, models={"mitochondria": str(tiny_bundle)}, device="cpu")
+    assert report.passed
+    assert not report.channels[0].surroundings
+    assert report.channels[0].compared == 6
+
+
+def test_int8_is_allowed_what_its_bundle_states(tiny_bundle):
+    described = read_bundle(tiny_bundle).description
+    int8 = Int8(tolerance=0.05, pearson_loss=0.001, planes=3, bound=0.005)
+    both = described.model_copy(update={"int8": int8})
+    assert _allowed(both, "onnxruntime-int8", "folded") == 0.05
+    assert _allowed(both, "gone", "folded") == described.tolerance
+
+
+def test_a_channel_of_two_precisions_is_noted(run):
+    out = run()
+    ledger = Ledger()
+    with open_store(out) as store, Journal(journal_path(out)) as journal:
+        ledger.open(store, journal)
+        for precision in ("fp32", "int8", "int8"):
+            facts = {"c": 1, "backend": "some", "precision": precision}
+            ledger.take("ready", {"kind": "ready", "pid": 1, "models": [facts]})
+    (note,) = ledger.notes
+    assert note.startswith("mitochondria: planes were made in fp32 and in int8 (some);")
 
 
 def test_a_prediction_that_was_changed_is_found(run, tiny_bundle):

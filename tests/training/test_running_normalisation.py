@@ -103,6 +103,14 @@ def test_a_single_time_point_is_refused(tmp_path, recipe_of):
         pairs_of(tmp_path, recipe_of(**PAST))
 
 
+def test_one_position_of_a_single_time_point_among_movies_is_named(tmp_path, recipe_of):
+    """Its statistics would be those of itself alone, which is another normalisation."""
+    images = [cases.volume(shape=(n_t, 3, 2, 40, 48)) for n_t in (5, 1)]
+    cases.write_bioformats2raw(tmp_path / "a.zarr", images, "0.5")
+    with pytest.raises(DataError, match=r"has a single time point at '1'"):
+        pairs_of(tmp_path, recipe_of(**PAST))
+
+
 @pytest.mark.parametrize(
     "changes",
     [

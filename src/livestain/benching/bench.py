@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from livestain.benching.asking import NoAnswerError, RefusedError, ask
 from livestain.benching.budget import Budget
-from livestain.benching.machine import hardware, load, scrubbed, versions
+from livestain.benching.machine import hardware, load, names_of_folders, scrubbed, versions
 from livestain.benching.results import (
     AutoChoice,
     BenchResult,
@@ -45,6 +45,7 @@ def run_bench(
     *,
     command: str,
     progress: Progress | None = None,
+    notes: Sequence[str] = (),
 ) -> BenchResult:
     """Measure models, each backend at each frame size in a process of its own.
 
@@ -58,6 +59,8 @@ def run_bench(
         The command line that asks for it, for the result.
     progress : callable, optional
         Told what goes on.
+    notes : sequence of str
+        What the result says besides, such as models that were left out before.
 
     Returns
     -------
@@ -70,6 +73,7 @@ def run_bench(
         If the device or a backend is unknown, or a model cannot be loaded.
     """
     bench = _Bench(bundles, settings, progress or (lambda *_: None))
+    bench.notes.extend(notes)
     date, before = datetime.now(UTC).isoformat(timespec="seconds"), load()
     began, interrupted = time.monotonic(), False
     try:
@@ -100,10 +104,9 @@ def run_bench(
         notes=tuple(bench.notes),
         interrupted=interrupted,
     )
-    names = {str(b.path.resolve()): b.name for b in bundles} | {
-        str(b.path): b.name for b in bundles
-    }
-    return BenchResult.model_validate(scrubbed(result.model_dump(mode="json"), names))
+    return BenchResult.model_validate(
+        scrubbed(result.model_dump(mode="json"), names_of_folders(bundles))
+    )
 
 
 @dataclass
@@ -202,7 +205,10 @@ class _Bench:
                 refused=found.refused,
                 not_measured=found.not_measured,
             )
-            told = sentences(result, self.store.get(size), self._settings.intervals_ms)
+            store = self.store.get(size)
+            told = sentences(
+                result, store, self._settings.intervals_ms, reads=look.reads, writes=look.writes
+            )
             over = auto_over_fastest(result)
             made.append(result.model_copy(update={"sentences": told, "auto_over_fastest": over}))
         # What is no candidate is measured all the same where it is named; it then has a reason of its own.

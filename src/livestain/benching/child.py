@@ -26,7 +26,7 @@ __all__ = ["main"]
 def _look(job: Job) -> Settings:
     import torch
 
-    from livestain.benching.measuring import depth_of
+    from livestain.benching.measuring import seen_depth
     from livestain.benching.results import Look
     from livestain.benching.work import count_parameters, count_work
     from livestain.bundle import read_bundle
@@ -52,7 +52,7 @@ def _look(job: Job) -> Settings:
         "threads": job.threads or torch.get_num_threads(),
         "cuda": torch.version.cuda if on_gpu else None,
     }
-    depth = depth_of(bundle, job)
+    depth = seen_depth(bundle, job)
     works = {size: count_work(module, (depth, size, size)) for size in job.sizes}
     return Look(
         device=device,
@@ -62,6 +62,9 @@ def _look(job: Job) -> Settings:
         parameters=count_parameters(module),
         work={size: work for size, work in works.items() if work is not None},
         facts=facts,
+        # Of a window, the worker keeps the planes that the next one has too (livestain.stain.recent).
+        reads=len(bundle.description.input.kinds),
+        writes=len(bundle.description.outputs),
     )
 
 

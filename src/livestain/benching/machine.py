@@ -12,11 +12,16 @@ import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-__all__ = ["hardware", "load", "scrubbed", "versions"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from livestain.bundle import Bundle
+
+__all__ = ["hardware", "load", "names_of_folders", "scrubbed", "versions"]
 
 _FLAGS = (
     "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
@@ -60,6 +65,19 @@ def load() -> float | None:
         return round(psutil.getloadavg()[0], 2)
     except OSError:
         return None
+
+
+def names_of_folders(bundles: Iterable[Bundle]) -> dict[str, str]:
+    """Return the names of models by their folders, for `scrubbed`.
+
+    A folder given as "." or "a" is in many a text that means something else.
+    """
+    names: dict[str, str] = {}
+    for bundle in bundles:
+        for folder in (bundle.path.resolve(), bundle.path.absolute(), bundle.path):
+            if len(folder.parts) > 1 and (folder.is_absolute() or folder.parts[0] != ".."):
+                names[str(folder)] = bundle.name
+    return names
 
 
 def scrubbed(found: Any, names: dict[str, str] | None = None) -> Any:

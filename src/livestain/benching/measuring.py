@@ -148,6 +148,14 @@ def depth_of(bundle: Bundle, job: Job) -> int:
     return window.depth or job.planes or USUAL_DEPTH
 
 
+def seen_depth(bundle: Bundle, job: Job) -> int:
+    """Return how many planes of one source the network is given: of `running` fewer than are read."""
+    window = bundle.description.input.window
+    if window.whole_stack:
+        return depth_of(bundle, job)
+    return bundle.description.normalisation.seen(window).n_planes
+
+
 def planes_of(bundle: Bundle, job: Job) -> int:
     """Return how many planes one prediction gives: of whole stacks as many as it takes."""
     return depth_of(bundle, job) if bundle.description.input.window.whole_stack else 1

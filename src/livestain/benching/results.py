@@ -122,7 +122,7 @@ class Roof(Settings):
 
 
 class StoreTimes(Settings):
-    """What a worker does beside predicting, by plane."""
+    """What a worker does beside predicting, by plane; how many it reads and writes is told elsewhere."""
 
     read: Spread
     """Reading a raw plane that was just written."""
@@ -241,6 +241,10 @@ class Look(Settings):
     """Of the network."""
     work: dict[int, Work]
     """By frame size."""
+    reads: int = 1
+    """Raw planes that a worker reads for each predicted one: one of each source."""
+    writes: int = 1
+    """Predicted planes that it writes for each: one for each output."""
     facts: dict[str, Any]
     """Of torch: CPU capability, threads, GPU."""
 

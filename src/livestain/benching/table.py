@@ -37,7 +37,7 @@ HEAD = (
 )
 """Stages and totals in milliseconds a prediction."""
 
-_UNITS = "Stages are medians, in ms a prediction. Memory: above the loaded model{}. Error: RMS against fp32 eager on the test input, relative to the standard deviation. *: what `auto` takes."  # noqa: E501
+_UNITS = "Stages are medians, in ms a prediction. Memory: above the loaded model{}. Error: RMS from the bundle's test output, relative to its standard deviation. *: what `auto` takes."  # noqa: E501
 
 
 def rows(result: SizeResult) -> list[tuple[str, ...]]:

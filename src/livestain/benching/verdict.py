@@ -29,14 +29,31 @@ def auto_over_fastest(result: SizeResult) -> float | None:
     return round(means[result.auto.backend] / min(means.values()), 3)
 
 
-def plane_ms(one: Measurement, store: StoreTimes | None) -> float:
-    """Return the milliseconds that a worker needs for a plane: predicting, and reading and writing."""
-    beside = store.read.mean + store.write.mean if store is not None else 0.0
+def plane_ms(
+    one: Measurement, store: StoreTimes | None, *, reads: int = 1, writes: int = 1
+) -> float:
+    """Return the milliseconds that a worker needs for a plane: predicting, and reading and writing.
+
+    Parameters
+    ----------
+    one : Measurement
+        Of predicting.
+    store : StoreTimes or None
+        Of one plane.
+    reads, writes : int
+        Planes that are read and written for each.
+    """
+    beside = reads * store.read.mean + writes * store.write.mean if store is not None else 0.0
     return 1e3 / one.planes_per_second + beside
 
 
 def sentences(
-    result: SizeResult, store: StoreTimes | None, intervals_ms: Sequence[float]
+    result: SizeResult,
+    store: StoreTimes | None,
+    intervals_ms: Sequence[float],
+    *,
+    reads: int = 1,
+    writes: int = 1,
 ) -> tuple[str, ...]:
     """Return one sentence for each interval between camera frames.
 
@@ -48,12 +65,14 @@ def sentences(
         Of planes of that size.
     intervals_ms : sequence of float
         In milliseconds.
+    reads, writes : int
+        Planes that are read and written for each predicted one.
     """
     frame = f"{result.size}²"
     one = taken(result)
     if one is None:
         return (f"{frame}: not known, since no backend was measured.",)
-    needs = plane_ms(one, store)
+    needs = plane_ms(one, store, reads=reads, writes=writes)
     told = []
     for interval in intervals_ms:
         if needs <= interval:
@@ -97,8 +116,17 @@ def live_sentence(
         Frames a second that came; told where it is well below what was asked for.
     """
     head = f"{size}² at {interval_ms:g} ms: "
+    slow = fps is not None and fps < 0.95e3 / interval_ms
+    kept = live >= planes and not missing and not lost
+    if slow and kept:
+        # What was not tried is not known.
+        assert fps is not None  # noqa: S101 - `slow` says so
+        return (
+            f"{head}not known, the camera gave {short(fps)} frames a second, not {short(1e3 / interval_ms)}; "
+            "keeps up at that"
+        )
     if live >= planes:
-        said = "keeps up"
+        said = "keeps up" if kept else "does not keep up"
     else:
         rest = f"rest owed (done {_seconds(owed_s)} s after the last frame)"
         said = f"{_percent(live / planes)} of planes live, {rest}"
@@ -106,7 +134,7 @@ def live_sentence(
         said += f"; {missing} predicted planes are missing"
     if lost:
         said += f"; {lost} raw planes were lost"
-    if fps is not None and fps < 0.95e3 / interval_ms:
+    if slow and fps is not None:
         said += f"; the camera gave {short(fps)} frames a second, not {short(1e3 / interval_ms)}"
     return f"{head}{said}"
 

@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from livestain.benching.results import Work
+from livestain.bundle.module import StainModule
 
 if TYPE_CHECKING:
     from livestain.bundle.foreign_module import ForeignModule
-    from livestain.bundle.module import StainModule
 
 __all__ = ["count_parameters", "count_work"]
 
@@ -62,6 +62,8 @@ def count_work(module: StainModule | ForeignModule, shape: tuple[int, int, int])
         with FlopCounterMode(display=False) as counter:
             network(torch.empty(size, device="meta"))
     except Exception:  # a network that is no torch module, in whatever way it says so
+        if isinstance(module, StainModule) and any(True for _ in module.parameters()):
+            raise  # ours can be counted, so the shape would be wrong
         return None
     if not moved:  # its layers are not torch's
         return None

@@ -15,17 +15,18 @@ from livestain._version import __version__
 from livestain.bundle.files import (
     RDF,
     SEAL,
-    WITH_FILES,
     check_inside,
     is_foreign,
     read_checked,
     seal,
     sha256,
     sources,
+    with_files,
 )
 from livestain.bundle.foreign import Given, describe_foreign
 from livestain.bundle.foreign_tensors import foreign_test_tensors
 from livestain.bundle.picture import write_cover
+from livestain.bundle.placing import put_in_place
 from livestain.bundle.read import Bundle, read_description, verify_bundle
 from livestain.bundle.zipped import unzip
 from livestain.errors import BundleError
@@ -130,9 +131,7 @@ def _add(
     written = verify_bundle(new)
     if check is not None:
         check(written)
-    if place.exists():
-        place.replace(scratch / ".old")
-    new.replace(place)
+    put_in_place(new, place)
     return Bundle(**{**vars(written), "path": place})
 
 
@@ -226,10 +225,7 @@ def _write_own(root: Path, rdf: dict[str, Any], new: Path) -> None:
         bundle = read_description(root)
         digests = dict(bundle.files)
     else:
-        digests = {
-            name: str(digest or "")
-            for name, digest in sources({k: v for k, v in rdf.items() if k != "config"})
-        }
+        digests = {name: str(digest or "") for name, digest in sources(with_files(rdf))}
     for name, digest in digests.items():
         check_inside(root, name)
         _copy(read_checked(root, name, digest.lower()), new / name)
@@ -249,7 +245,7 @@ def _write_foreign(root: Path, rdf: dict[str, Any], new: Path, source: Path, giv
     if isinstance(covers, list):
         rdf["covers"] = [{"source": c} if isinstance(c, str) else c for c in covers]
     hashes: dict[str, str] = {}
-    for node in _with_source({key: rdf[key] for key in WITH_FILES if key in rdf}):
+    for node in _with_source(with_files(rdf)):
         name = node["source"]
         if name not in hashes:
             hashes[name] = _take(root, name, node.get("sha256"), new, source)

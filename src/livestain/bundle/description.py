@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -28,6 +29,9 @@ __all__ = [
 
 ChannelKind = Literal["brightfield", "phase", "dic", "fluorescence"]
 """How a channel's contrast comes about."""
+
+MOST_INT8_DIFFERENCE = 0.1
+"""How far int8 may be from float32 at most, relative to the standard deviation: faults begin near it."""
 
 INT8_FILE: Literal["network_int8.onnx"] = "network_int8.onnx"
 """The network alone in 8-bit integers."""
@@ -203,6 +207,29 @@ class ForeignSpec(Settings):
     dims: Literal[2, 3] = 2
     """Axes of the network in space: 3 where z has an axis of its own."""
 
+    takes: tuple[float, float] | None = None
+    """Smallest and largest value that its input declares, or is cast to; none: no limit is known."""
+
+    input_range: tuple[_Finite, _Finite] | None = None
+    """Counts that are mapped linearly onto `takes` before its preprocessing; none: they go in as they are."""
+
+    least_z: int = Field(default=1, ge=1)
+    """Fewest z-planes of a stack that it takes."""
+
+    @model_validator(mode="after")
+    def _is_mapped(self) -> Self:
+        if self.input_range is None:
+            return self
+        low, high = self.input_range
+        if not 0 <= low < high <= 65535:
+            raise ValueError("the input range is LOW HIGH, counts of 0 to 65535, LOW below HIGH")
+        if self.takes is None or not all(map(math.isfinite, self.takes)):
+            raise ValueError(
+                "an input range is given, but the model neither declares a range of its input's values nor "
+                "casts them to a type with one; leave --input-range out"
+            )
+        return self
+
 
 def _which_network(value: Any) -> str:
     foreign = "foreign" in value if isinstance(value, dict) else isinstance(value, ForeignSpec)
@@ -234,7 +261,7 @@ class Int8(Settings):
     file: Literal["network_int8.onnx"] = INT8_FILE
     """The network alone, as ONNX with quantising nodes; an attachment of rdf.yaml, hashed like all."""
 
-    tolerance: float = Field(gt=0, lt=1)
+    tolerance: float = Field(gt=0, le=MOST_INT8_DIFFERENCE)
     """Largest RMS difference from the test output, relative to its standard deviation."""
 
     pearson_loss: float = Field(allow_inf_nan=False)
@@ -245,6 +272,17 @@ class Int8(Settings):
 
     bound: float = Field(gt=0, lt=1)
     """The loss up to which int8 was accepted."""
+
+    cpu: str | None = None
+    """Capability of the CPU on which all this was measured."""
+
+    @model_validator(mode="after")
+    def _is_kept(self) -> Self:
+        if self.pearson_loss > self.bound:
+            raise ValueError(
+                f"int8 loses {self.pearson_loss:g} of Pearson, and its bound is {self.bound:g}"
+            )
+        return self
 
 
 class Latency(Settings):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shlex
+import subprocess
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = [
     "RDF",
     "SEAL",
-    "WITH_FILES",
     "check_inside",
+    "in_shell",
     "is_foreign",
     "listed_files",
     "read_checked",
@@ -23,6 +26,7 @@ __all__ = [
     "seal",
     "sha256",
     "sources",
+    "with_files",
 ]
 
 RDF = "rdf.yaml"
@@ -87,7 +91,7 @@ def read_rdf(folder: Path) -> tuple[dict[str, Any], str]:
     if kind == "model" and str(version).startswith("0.4.") and is_foreign(rdf):
         raise BundleError(
             f"{path} describes a model in bioimage.io's old format {version}. Add it, which brings it into "
-            f"format 0.5: livestain models add {folder}"
+            f"format 0.5: livestain models add {in_shell(folder)}"
         )
     if kind != "model" or not str(version).startswith("0.5."):
         raise BundleError(
@@ -124,14 +128,12 @@ def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     foreign = is_foreign(rdf)
-    # Models of other tools have sources elsewhere that are no files: of a data set, of a citation.
-    looked = {k: v for k, v in rdf.items() if (k in WITH_FILES if foreign else k != "config")}
-    for name, digest in sources(looked):
+    for name, digest in sources(with_files(rdf)):
         check_inside(folder, name)
         if digest is None and foreign:
             raise BundleError(
                 f"{folder / RDF} gives no SHA-256 for {name}. Add the model, which writes them: livestain "
-                f"models add {folder}"
+                f"models add {in_shell(folder)}"
             )
         if not isinstance(digest, str) or files.get(name, digest.lower()) != digest.lower():
             raise _damaged(folder, RDF, f"gives no single sha256 for {name}")
@@ -139,8 +141,26 @@ def listed_files(folder: Path, rdf: dict[str, Any]) -> dict[str, str]:
     return files
 
 
-WITH_FILES = ("documentation", "covers", "attachments", "inputs", "outputs", "weights", "license")
+_WITH_FILES = ("documentation", "covers", "attachments", "inputs", "outputs", "weights", "license")
 """Keys of rdf.yaml under which a model of another tool names its files."""
+
+
+def with_files(rdf: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a model's rdf.yaml that names its files.
+
+    Models of other tools, added or not, have sources elsewhere that are no files: data sets, citations.
+    """
+    config = rdf.get("config")
+    said = config.get("livestain") if isinstance(config, dict) else None
+    network = said.get("network") if isinstance(said, dict) else None
+    if is_foreign(rdf) or (isinstance(network, dict) and "foreign" in network):
+        return {key: rdf[key] for key in _WITH_FILES if key in rdf}
+    return {key: value for key, value in rdf.items() if key != "config"}
+
+
+def in_shell(path: Path | str) -> str:
+    """Return a path as it is typed on a command line: Windows' shell knows no single quotes."""
+    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
 
 
 def check_inside(folder: Path, name: str) -> None:

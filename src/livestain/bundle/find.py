@@ -15,7 +15,14 @@ from livestain.errors import BundleError
 if TYPE_CHECKING:
     from livestain.bundle.description import BundleDescription
 
-__all__ = ["bundles_for", "find_bundle", "known_bundles", "search_path", "user_models"]
+__all__ = [
+    "bundles_for",
+    "find_bundle",
+    "findable_name",
+    "known_bundles",
+    "search_path",
+    "user_models",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +89,13 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
         f"No model is called {str(name_or_folder)!r}, and it is no folder. Known: {names}. "
         f"Searched: {searched}. Give a name, a bundle's folder, or set LIVESTAIN_MODELS."
     )
+
+
+def findable_name(bundle: Bundle) -> str:
+    """Return the name by which a bundle is found, its folder's; of one elsewhere its own name."""
+    there = known_bundles().get(bundle.path.name)
+    here = there is not None and there.resolve() == bundle.path.resolve()
+    return bundle.path.name if here else bundle.name
 
 
 def bundles_for(

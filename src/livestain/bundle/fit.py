@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from livestain.bundle.description import BundleDescription, ForeignSpec
 from livestain.errors import BundleError
 
 if TYPE_CHECKING:
-    from livestain.bundle.description import BundleDescription, InputSpec
+    from livestain.bundle.description import InputSpec
 
 __all__ = ["check_fit", "check_pixel_size", "check_z_step"]
 
@@ -43,6 +44,7 @@ def check_fit(
     pixel_size_um: float | None = None,
     n_z: int | None = None,
     z_step_um: float | None = None,
+    most: int | None = None,
 ) -> None:
     """Refuse what the model was not trained for; what is None is not checked.
 
@@ -58,6 +60,8 @@ def check_fit(
         Planned z-planes of the source channel; 1 for a sequence without z.
     z_step_um : float, optional
         Their distance, in micrometres.
+    most : int, optional
+        Largest count that the camera can give.
 
     Raises
     ------
@@ -74,8 +78,35 @@ def check_fit(
         check_pixel_size(description, pixel_size_um)
     if n_z is not None:
         _check_depth(wanted, n_z)
+        _check_least_depth(description, n_z)
     if z_step_um is not None:
         check_z_step(description, z_step_um)
+    if most is not None:
+        _check_counts(description, most)
+
+
+def _check_counts(description: BundleDescription, most: int) -> None:
+    network = description.network
+    if not isinstance(network, ForeignSpec) or network.takes is None or network.input_range:
+        return
+    low, high = network.takes
+    if most > high:
+        raise BundleError(
+            f"The camera gives counts up to {most}, but the model takes values of {low:g} to {high:g}: all "
+            "above would look alike to it. Add the model again and say which counts stand for these values: "
+            f"livestain models add --input-range LOW HIGH (0 {most}, for all that the camera can give), with "
+            "--overwrite."
+        )
+
+
+def _check_least_depth(description: BundleDescription, n_z: int) -> None:
+    """Refuse stacks below another tool's smallest, at the distance that its planes were trained at."""
+    network, window = description.network, description.input.window
+    if isinstance(network, ForeignSpec) and window.whole_stack and n_z < network.least_z:
+        raise BundleError(
+            f"The sequence's stack has {n_z} z-planes, but the model takes {network.least_z} and more. "
+            "Give the sequence's z-plan more planes, or choose another model."
+        )
 
 
 def _check_depth(wanted: InputSpec, n_z: int) -> None:

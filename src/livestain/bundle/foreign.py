@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import numpy as np
+from pydantic import Field
 
 from livestain.bundle.description import (
     BundleDescription,
@@ -18,8 +18,9 @@ from livestain.bundle.description import (
     OutputChannel,
     WindowSpec,
 )
+from livestain.bundle.files import in_shell
 from livestain.bundle.foreign_format import ForeignFormat, read_format
-from livestain.bundle.foreign_steps import read_steps
+from livestain.bundle.foreign_steps import read_steps, taken_range
 from livestain.bundle.foreign_tensors import expected_output
 from livestain.errors import BundleError, SettingsError
 from livestain.settings import Settings
@@ -46,29 +47,35 @@ _RANGE = 1.25
 """Pixel sizes up to so many times larger or smaller are resampled, where nobody says how many."""
 
 
+_Length = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class Given(Settings):
     """What a person says of a model, beyond its format; what is None or empty is taken from the model."""
 
     kinds: tuple[ChannelKind, ...] = ()
     """Contrast of each source channel, in the network's order."""
 
-    pixel_size_um: float | None = None
+    pixel_size_um: _Length | None = None
     """Pixel size that it was trained at, in micrometres."""
 
-    pixel_size_range_um: tuple[float, float] | None = None
+    pixel_size_range_um: tuple[_Length, _Length] | None = None
     """Pixel sizes that may be resampled to it."""
 
-    z_step_um: float | None = None
+    z_step_um: _Length | None = None
     """Distance of its z-planes, in micrometres."""
 
-    z: int | None = None
+    z: int | None = Field(default=None, ge=1)
     """Its channels are so many z-planes of one source (odd)."""
 
-    past: int | None = None
+    past: int | None = Field(default=None, ge=0)
     """Its channels are so many earlier time points of one source, and the present one."""
 
     outputs: tuple[str, ...] = ()
     """Names of what it predicts, in its order."""
+
+    input_range: tuple[float, float] | None = None
+    """Counts of the camera that are mapped onto the range of values that its input declares or is cast to."""
 
 
 def weights_form(form: ForeignFormat) -> str:
@@ -128,19 +135,34 @@ def describe_foreign(
         raise BundleError(
             f"{where} is a bioimage.io model without config.livestain, and its own description does not say "
             f"{_enumerated([what for what, _ in facts.missing])}. Add it with what it lacks: livestain "
-            f"models add {shlex.quote(call_it or str(folder))} {options}"
+            f"models add {in_shell(call_it or folder)} {options}"
         )
     try:
         return BundleDescription(
             input=facts.input(),
             outputs=facts.outputs(expected_output(form, read, folder)),
-            network=ForeignSpec(foreign=kind, dims=form.dims),
+            network=_network(form, kind, given),
         )
     except ValueError as error:  # pydantic's
         said = " ".join(str(error).split())[:400]
         raise BundleError(
             f"{where}: what its format and the command line say of it does not fit together: {said}."
         ) from error
+
+
+def _network(form: ForeignFormat, kind: str, given: Given) -> ForeignSpec:
+    takes = taken_range(form.input)
+    known = [math.isfinite(limit) for limit in takes]
+    return ForeignSpec.model_validate(
+        {
+            "foreign": kind,
+            "dims": form.dims,
+            # No count is below 0, so that of open ranges the upper end matters.
+            "takes": (takes[0] if known[0] else 0.0, takes[1]) if known[1] else None,
+            "input_range": given.input_range,
+            "least_z": form.least_z if form.z == "any" else 1,
+        }
+    )
 
 
 def _check_steps(form: ForeignFormat, where: str) -> None:
@@ -214,7 +236,7 @@ class _Facts:
             if form.z == "window":
                 return _Window(channels, self._spec(z=form.depth))
             return _Window(channels, self._spec(z="all", depth=form.depth))
-        planes = given.z or (given.past + 1 if given.past is not None else None)
+        planes = given.z if given.past is None else given.past + 1
         if planes is None:
             sources = len(self._kinds) or 1
             if sources != channels:
@@ -291,7 +313,8 @@ class _Facts:
             window=self._window.spec,
             divisor=form.divisor,
             divisor_z=form.divisor_z,
-            halo=form.halo,
+            # The format's halo says what to cut off, not how far a prediction looks.
+            halo=None,
             halo_z=None if form.dims == 3 else 0,
         )
 

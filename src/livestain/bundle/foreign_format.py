@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import lcm
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -57,7 +57,6 @@ class Axis(_Part):
     channel_names: tuple[str, ...] = ()
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     unit: str | None = None
-    halo: int = Field(default=0, ge=0)
 
     @property
     def name(self) -> str:
@@ -97,6 +96,7 @@ class Step(_Part):
 class _Data(_Part):
     type: str = "float32"
     unit: str | None = None
+    range: tuple[float | None, float | None] | None = None
 
 
 class _File(_Part):
@@ -117,6 +117,16 @@ class Tensor(_Part):
     def dtype(self) -> str:
         """Of its values, as numpy names it."""
         return (self.data[0] if isinstance(self.data, tuple) else self.data).type
+
+    @property
+    def declared_range(self) -> tuple[float, float]:
+        """Smallest and largest value that it says it has; infinite where it says nothing."""
+        low, high = -math.inf, math.inf
+        for data in self.data if isinstance(self.data, tuple) else (self.data,):
+            least, most = data.range or (None, None)
+            low = low if least is None else max(low, least)
+            high = high if most is None else min(high, most)
+        return low, high
 
     @property
     def unit(self) -> str | None:
@@ -170,10 +180,8 @@ class ForeignFormat:
         Number of z-planes, where it is one only.
     divisor, divisor_z : int
         Sides and depths are multiples of these.
-    least : int
-        Smallest side, in pixels.
-    halo : int or None
-        What the format says that the borders of an output lack; None where it says nothing.
+    least, least_z : int
+        Smallest side, in pixels, and smallest depth.
     """
 
     def __init__(self, rdf: _Rdf, where: str) -> None:
@@ -189,14 +197,10 @@ class ForeignFormat:
         self.divisor, self.least = 1, 1
         for letter in "yx":
             step, least = self._grid(sides[letter], sides)
-            self.divisor, self.least = lcm(self.divisor, step), max(self.least, least)
-        self.z, self.depth, self.divisor_z = self._stack()
+            self.divisor, self.least = math.lcm(self.divisor, step), max(self.least, least)
+        self.z, self.depth, self.divisor_z, self.least_z = self._stack()
         for tensor in self.outputs:
             self._check_output(tensor)
-        halos = [
-            axis.halo for tensor in self.outputs for axis in tensor.axes if axis.letter in "yx"
-        ]
-        self.halo = max(halos) or None
 
     @property
     def dims(self) -> Literal[2, 3]:
@@ -240,7 +244,7 @@ class ForeignFormat:
             )
         return size.step, size.min
 
-    def _stack(self) -> tuple[Literal["none", "any", "window"] | int, int | None, int]:
+    def _stack(self) -> tuple[Literal["none", "any", "window"] | int, int | None, int, int]:
         axis = self.input.by_letter.get("z")
         out = ["z" in tensor.by_letter for tensor in self.outputs]
         if axis is None:
@@ -248,17 +252,17 @@ class ForeignFormat:
                 raise self.refused(
                     "it makes a stack of one plane", "planes or stacks of equal depth"
                 )
-            return "none", None, 1
+            return "none", None, 1, 1
         if any(out) and not all(out):
             raise self.refused("one of its outputs is a stack and one is not", "all of one kind")
         if isinstance(axis.size, int):
-            return (axis.size if out[0] else "window"), axis.size, 1
+            return (axis.size if out[0] else "window"), axis.size, 1, axis.size
         if not out[0]:
             raise self.refused(
                 "it makes one plane of a stack of any depth", "a fixed depth for that"
             )
-        step, _ = self._grid(axis, {"z": axis})
-        return "any", None, step
+        step, least = self._grid(axis, {"z": axis})
+        return "any", None, step, least
 
     def _check_output(self, tensor: Tensor) -> None:
         for axis in tensor.axes:

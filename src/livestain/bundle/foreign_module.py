@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from livestain.bundle.description import ForeignSpec
 from livestain.bundle.foreign_format import read_format
 from livestain.bundle.foreign_onnx import canonical_onnx
-from livestain.bundle.foreign_steps import read_steps
+from livestain.bundle.foreign_steps import read_steps, takes_whole_numbers
 from livestain.errors import BundleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from livestain.bundle.description import BundleDescription, ForeignSpec
+    from livestain.bundle.description import BundleDescription
     from livestain.bundle.foreign_format import ForeignFormat
     from livestain.bundle.read import Bundle
 
@@ -69,6 +70,12 @@ class ForeignModule(nn.Module):
         self.divisor, self.divisor_z = spec.divisor, spec.divisor_z
         self.halo, self.halo_z = spec.halo, spec.halo_z
         self._least = form.least
+        foreign = description.network
+        assert isinstance(foreign, ForeignSpec)  # noqa: S101 - of foreign models
+        self._mapping = (
+            (foreign.input_range, foreign.takes) if foreign.input_range and foreign.takes else None
+        )
+        self._whole = takes_whole_numbers(form.input)
         self._where = where
         self._before = read_steps(form.input, form.input.preprocessing, where, before=True)
         self._after = [
@@ -89,7 +96,17 @@ class ForeignModule(nn.Module):
                 f"The planes have {counts.shape[-2]} x {counts.shape[-1]} pixels; {self._where} takes "
                 f"{self._least} and more a side. Give larger planes."
             )
-        return self._before(self.arrange(counts.to(torch.float32)))
+        whole = counts.dtype in (torch.uint8, torch.uint16) and self._mapping is None
+        planes = self._mapped(self.arrange(counts.to(torch.float32)))
+        return self._before(planes, whole=whole)
+
+    def _mapped(self, x: torch.Tensor) -> torch.Tensor:
+        """Map the camera's counts onto the values that the model takes, where somebody said from which."""
+        if self._mapping is None:
+            return x
+        (least, most), (low, high) = self._mapping
+        x = (x - least) * ((high - low) / (most - least)) + low
+        return x.round() if self._whole else x
 
     def arrange(self, planes: torch.Tensor) -> torch.Tensor:
         """Lay planes out as the network takes them."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import BundleError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from livestain.bundle.foreign_format import ForeignFormat, Tensor
     from livestain.bundle.read import Bundle
 
@@ -40,7 +43,7 @@ def canonical_onnx(bundle: Bundle, form: ForeignFormat) -> bytes:
     path = bundle.path / name
     try:
         model = onnx.load_model_from_string(bundle.read_file(name))
-        _embed(bundle, model)
+        _embed(bundle, model, PurePosixPath(name).parent)
         _wrap(model, form)
         model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
@@ -57,18 +60,34 @@ def canonical_onnx(bundle: Bundle, form: ForeignFormat) -> bytes:
     return data
 
 
-def _embed(bundle: Bundle, model: Any) -> None:
-    """Put weights that lie in files beside the ONNX into it; only files that rdf.yaml lists."""
-    for tensor in model.graph.initializer:
+def _embed(bundle: Bundle, model: Any, folder: PurePosixPath) -> None:
+    """Put numbers that lie in files beside the ONNX into it; only files that rdf.yaml lists.
+
+    Every tensor is looked at, wherever it stands: one that was left would be looked up by ONNX Runtime in
+    the folder that the process happens to run in.
+    """
+    for tensor in _tensors(model):
         if tensor.data_location != tensor.EXTERNAL:
             continue
         where = {entry.key: entry.value for entry in tensor.external_data}
-        data = bundle.read_file(where.get("location", ""))
+        data = bundle.read_file((folder / where.get("location", "")).as_posix())
         start = int(where.get("offset", 0))
         length = int(where.get("length", len(data) - start))
         tensor.raw_data = data[start : start + length]
         tensor.data_location = tensor.DEFAULT
         del tensor.external_data[:]
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Give every tensor in an ONNX message: of graphs, their nodes' attributes, and graphs in these."""
+    for field, value in message.ListFields():
+        if field.message_type is None:  # a number or a name
+            continue
+        for one in (value,) if hasattr(value, "DESCRIPTOR") else value:
+            if one.DESCRIPTOR.name == "TensorProto":
+                yield one
+            else:
+                yield from _tensors(one)
 
 
 def _wrap(model: Any, form: ForeignFormat) -> None:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     import torch
 
     from livestain.bundle.foreign_format import Step, Tensor
+    from livestain.bundle.foreign_statistics import Raw
 
-__all__ = ["Steps", "read_steps"]
+__all__ = ["Steps", "read_steps", "taken_range", "takes_whole_numbers"]
 
 _LIMITS = {
     "bool": (0.0, 1.0),
@@ -107,45 +108,6 @@ _KWARGS: dict[str, type[_Kwargs]] = {
 }
 
 
-class _Raw:
-    """Statistics of a tensor as it came in, each taken once."""
-
-    def __init__(self, x: torch.Tensor) -> None:
-        self._x = x
-        self._known: dict[Any, Any] = {}
-
-    def moments(self, dims: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return mean and standard deviation over some axes, which stay with length 1."""
-        import torch
-
-        if dims not in self._known:
-            mean = self._x.mean(dim=dims, keepdim=True, dtype=torch.float64)
-            centred = self._x - mean.to(self._x.dtype)
-            variance = centred.square().mean(dim=dims, keepdim=True, dtype=torch.float64)
-            self._known[dims] = (mean.float(), variance.sqrt().float())
-        found: tuple[torch.Tensor, torch.Tensor] = self._known[dims]
-        return found
-
-    def quantile(self, q: float, dims: tuple[int, ...], *, linear: bool) -> torch.Tensor:
-        """Return a quantile over some axes: interpolated, or a value that is there."""
-        kept = [axis for axis in range(self._x.ndim) if axis not in dims]
-        flat = self._x.permute(*kept, *dims).flatten(len(kept))
-        n = flat.shape[-1]
-        at = q * (n - 1) if linear else max(math.ceil(q * n - 1e-9) - 1, 0)
-        low = min(math.floor(at), n - 1)
-        value = self._nth(flat, low, dims)
-        if at > low:
-            value = value + (self._nth(flat, low + 1, dims) - value) * (at - low)
-        return value.reshape([1 if d in dims else s for d, s in enumerate(self._x.shape)])
-
-    def _nth(self, flat: torch.Tensor, place: int, dims: tuple[int, ...]) -> torch.Tensor:
-        key = (place, dims)
-        if key not in self._known:
-            self._known[key] = flat.kthvalue(place + 1, dim=-1).values
-        found: torch.Tensor = self._known[key]
-        return found
-
-
 class Steps:
     """Some steps, one after the other.
 
@@ -156,17 +118,40 @@ class Steps:
     """
 
     def __init__(
-        self, applied: Sequence[Callable[[torch.Tensor, _Raw], torch.Tensor]], dtype: str
+        self, applied: Sequence[Callable[[torch.Tensor, Raw], torch.Tensor]], dtype: str
     ) -> None:
         self._applied = tuple(applied)
         self.dtype = dtype
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply them to float32 (n, channels, [z], y, x)."""
-        raw = _Raw(x)
+    def __call__(self, x: torch.Tensor, *, whole: bool = False) -> torch.Tensor:
+        """Apply them to float32 (n, channels, [z], y, x); `whole`: of the camera's counts as they are."""
+        from livestain.bundle.foreign_statistics import Raw
+
+        raw = Raw(x, whole=whole)
         for apply in self._applied:
             x = apply(x, raw)
         return x
+
+
+def taken_range(tensor: Tensor) -> tuple[float, float]:
+    """Return the values that an input tensor takes as they are: what it declares, and its first cast holds.
+
+    Infinite where there is no limit.
+    """
+    first = tensor.preprocessing[0] if tensor.preprocessing else None
+    cast = first is not None and first.id == "ensure_dtype"
+    dtype = str(first.arguments.get("dtype")) if first is not None and cast else tensor.dtype
+    low, high = tensor.declared_range
+    least, most = _LIMITS.get(dtype, (-math.inf, math.inf))
+    return max(low, least), min(high, most)
+
+
+def takes_whole_numbers(tensor: Tensor) -> bool:
+    """Return whether an input tensor is cast to whole numbers before all else."""
+    first = tensor.preprocessing[0] if tensor.preprocessing else None
+    if first is not None and first.id == "ensure_dtype":
+        return first.arguments.get("dtype") in _LIMITS
+    return tensor.dtype in _LIMITS
 
 
 def read_steps(tensor: Tensor, steps: Sequence[Step], where: str, *, before: bool) -> Steps:
@@ -215,7 +200,7 @@ class _Reader:
 
     def read(
         self, name: str, kwargs: dict[str, Any]
-    ) -> Callable[[torch.Tensor, _Raw], torch.Tensor]:
+    ) -> Callable[[torch.Tensor, Raw], torch.Tensor]:
         if name == "scale_mean_variance" or (
             kwargs.get("reference_tensor") not in (None, self._tensor.id)
         ):
@@ -230,7 +215,7 @@ class _Reader:
                 f"{self._where}: the step {name} has arguments that livestain does not know: {said}. "
                 "Choose another model, or update livestain."
             ) from error
-        function: Callable[[torch.Tensor, _Raw], torch.Tensor] = getattr(self, f"_{name}")(given)
+        function: Callable[[torch.Tensor, Raw], torch.Tensor] = getattr(self, f"_{name}")(given)
         return function
 
     def _refused(self, name: str, why: str) -> BundleError:
@@ -277,7 +262,7 @@ class _Reader:
     def _zero_mean_unit_variance(self, given: _Statistic) -> Any:
         dims = self._reduced(given.axes, "zero_mean_unit_variance")
 
-        def apply(x: torch.Tensor, raw: _Raw) -> torch.Tensor:
+        def apply(x: torch.Tensor, raw: Raw) -> torch.Tensor:
             mean, std = raw.moments(dims)
             return (x - mean) / (std + given.eps)
 
@@ -299,7 +284,7 @@ class _Reader:
         if not given.min_percentile < given.max_percentile:
             raise self._refused("scale_range", "has no range of percentiles")
 
-        def apply(x: torch.Tensor, raw: _Raw) -> torch.Tensor:
+        def apply(x: torch.Tensor, raw: Raw) -> torch.Tensor:
             low = raw.quantile(given.min_percentile / 100, dims, linear=True)
             high = raw.quantile(given.max_percentile / 100, dims, linear=True)
             return (x - low) / (high - low + given.eps)
@@ -309,7 +294,7 @@ class _Reader:
     def _clip(self, given: _Clip) -> Any:
         dims = self._reduced(given.axes, "clip")
 
-        def apply(x: torch.Tensor, raw: _Raw) -> torch.Tensor:
+        def apply(x: torch.Tensor, raw: Raw) -> torch.Tensor:
             import torch
 
             if given.min is not None:

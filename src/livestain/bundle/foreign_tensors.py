@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from livestain.bundle.description import ForeignSpec
     from livestain.bundle.foreign_format import ForeignFormat, Tensor
 
 __all__ = ["expected_output", "foreign_test_tensors"]
@@ -79,9 +80,14 @@ def expected_output(
 
 
 def foreign_test_tensors(
-    form: ForeignFormat, read: Callable[[str], bytes], folder: Path
+    form: ForeignFormat,
+    read: Callable[[str], bytes],
+    folder: Path,
+    spec: ForeignSpec | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.float32]]:
     """Return a foreign model's test tensors in the layout of our own bundles.
+
+    Where a camera's counts are mapped onto the values that it takes, its input is brought to such counts.
 
     Returns
     -------
@@ -98,6 +104,10 @@ def foreign_test_tensors(
     counts = _load(form, form.input, read, folder)
     if counts.dtype not in (np.uint8, np.uint16):
         counts = counts.astype(np.float32)
+    if spec is not None and spec.input_range is not None and spec.takes is not None:
+        (least, most), (low, high) = spec.input_range, spec.takes
+        values = (counts.astype(np.float64) - low) * ((most - least) / (high - low)) + least
+        counts = values.astype(np.float32)
     if form.z == "window":
         counts = counts.reshape(1, -1, *counts.shape[-2:])
     return np.ascontiguousarray(counts), np.ascontiguousarray(expected_output(form, read, folder))

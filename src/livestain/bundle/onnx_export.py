@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livestain.bundle.onnx_network import mark_network
 from livestain.errors import BundleError, MissingExtraError
@@ -106,3 +106,16 @@ def export_onnx(
             "Export without ONNX, or change the network."
         )
     return OPSET
+
+
+def _forget_origin(model: Any) -> None:
+    """Take out the exporter's notes: stack traces with the paths of whoever exported it."""
+    del model.metadata_props[:]
+    for graph in (model.graph, *model.functions):
+        del graph.metadata_props[:]
+        graph.doc_string = ""
+        for each in (*graph.node, *graph.value_info):
+            del each.metadata_props[:]
+            each.doc_string = ""
+    for each in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del each.metadata_props[:]

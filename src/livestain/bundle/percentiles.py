@@ -13,7 +13,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["percentiles"]
+__all__ = ["counts_not_above", "percentiles", "value_at"]
 
 _BINS = {torch.uint8: 2**8, torch.uint16: 2**16}
 """Counts that there are, by dtype."""
@@ -51,22 +51,32 @@ def percentiles(counts: torch.Tensor, percents: Sequence[float]) -> list[torch.T
         ordered = torch.sort(counts.to(torch.float32), dim=1).values
         return [ordered[:, rank - 1 : rank].flatten() for rank in ranks]
     if counts.dtype in _BINS:
-        return _by_histogram(counts, ranks, _BINS[counts.dtype])
+        not_above = counts_not_above(counts, _BINS[counts.dtype])
+        return [value_at(not_above, rank) for rank in ranks]
     values = counts.to(torch.float32)
     return [torch.kthvalue(values, rank, dim=1).values for rank in ranks]
 
 
-def _by_histogram(counts: torch.Tensor, ranks: list[int], bins: int) -> list[torch.Tensor]:
+def counts_not_above(counts: torch.Tensor, bins: int) -> torch.Tensor:
+    """Return how many of each row are not above each count: int32, (rows, bins).
+
+    Parameters
+    ----------
+    counts : torch.Tensor, (rows, N)
+        Whole numbers of 0 to ``bins - 1``, of any dtype.
+    bins : int
+        How many counts there are.
+    """
     places = counts.to(torch.int64)
     # Not `bincount`, which on a GPU waits for the largest count, and takes one row at a time.
     one = torch.ones((), dtype=torch.int32, device=counts.device)
     histogram = torch.zeros((counts.shape[0], bins), dtype=torch.int32, device=counts.device)
     histogram.scatter_add_(1, places, one.expand(places.shape))
-    not_above = histogram.cumsum(dim=1, dtype=torch.int32)
+    return histogram.cumsum(dim=1, dtype=torch.int32)
+
+
+def value_at(not_above: torch.Tensor, rank: int) -> torch.Tensor:
+    """Return number `rank`, from 1, of each row's sorted counts: float32, (rows,)."""
     # Filled where it lies: a tensor made from a list would wait for its way to a GPU.
-    each = [
-        torch.full((counts.shape[0], 1), rank, dtype=torch.int32, device=counts.device)
-        for rank in ranks
-    ]
-    found = torch.searchsorted(not_above, torch.cat(each, dim=1))
-    return [column.to(torch.float32) for column in found.unbind(dim=1)]
+    wanted = torch.full((not_above.shape[0], 1), rank, dtype=torch.int32, device=not_above.device)
+    return torch.searchsorted(not_above, wanted)[:, 0].to(torch.float32)

@@ -30,6 +30,7 @@ from livestain.bundle.onnx_export import export_onnx
 from livestain.bundle.onnx_network import cut_network
 from livestain.bundle.parity import relative_difference
 from livestain.bundle.picture import write_cover
+from livestain.bundle.placing import put_in_place
 from livestain.bundle.rdf import build_rdf
 from livestain.bundle.read import Bundle, verify_bundle
 from livestain.errors import BundleError
@@ -199,10 +200,7 @@ def write_bundle(
         _write_rdf(new, rdf)
         written = verify_bundle(new)
         _check_weights_load(written, counts, expected)
-        if folder.exists():
-            old = scratch / "old"
-            folder.replace(old)
-        new.replace(folder)
+        put_in_place(new, folder)
     return Bundle(**{**vars(written), "path": folder})
 
 
@@ -331,12 +329,13 @@ def _check_weights_load(
 def _network_alone(path: Path) -> bytes:
     """Return the network inside a whole model's ONNX."""
     import onnx
+    from onnx.checker import ValidationError
 
     if not path.is_file():
         raise BundleError("int8 is made from the ONNX weights. Export with ONNX, or without int8.")
     try:
         data: bytes = cut_network(onnx.load(path)).SerializeToString()
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, ValidationError) as error:
         raise BundleError(
             f"int8 cannot be made of this network: {' '.join(str(error).split())[:200]}. Export without int8."
         ) from error

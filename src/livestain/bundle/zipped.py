@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import lzma
 import stat
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from livestain.errors import BundleError
 
@@ -20,6 +21,14 @@ LARGEST = 8 * 1024**3
 
 _MOST_FILES = 1000
 _PIECE = 1 << 20
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def unzip(path: Path, folder: Path, *, largest: int = LARGEST) -> None:
@@ -41,6 +50,7 @@ def unzip(path: Path, folder: Path, *, largest: int = LARGEST) -> None:
         out of the folder.
     """
     left = largest
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [entry for entry in archive.infolist() if not entry.is_dir()]
@@ -52,15 +62,27 @@ def unzip(path: Path, folder: Path, *, largest: int = LARGEST) -> None:
                 target = folder / _inside(path, entry)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(entry) as packed, target.open("xb") as file:
-                    while piece := packed.read(_PIECE):
+                    while piece := _read(path, packed):
                         left -= len(piece)
                         if left < 0:
                             raise _refused(path, f"unpacks to more than {largest / 1e9:.3g} GB")
                         file.write(piece)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _refused(path, f"cannot be unpacked ({' '.join(str(error).split())})") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
     except FileExistsError as error:
         raise _refused(path, "holds a file twice") from error
+
+
+def _read(path: Path, packed: IO[bytes]) -> bytes:
+    """Read a piece; bz2 tells damage as an OSError, as a full disk does where the piece is written."""
+    try:
+        return packed.read(_PIECE)
+    except OSError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: BaseException) -> BundleError:
+    return _refused(path, f"cannot be unpacked ({' '.join(str(error).split())})")
 
 
 def _inside(path: Path, entry: ZipInfo) -> Path:

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from livestain.cli import bench_live
 from livestain.cli.codes import EXIT_INTERRUPTED
 from livestain.cli.options import JsonOption, ThreadsOption
-from livestain.errors import SettingsError
+from livestain.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,8 +143,10 @@ def bench(
         },
         where="bench",
     )
-    models = _models(bundles or [], every=every)
+    models, left_out = _models(bundles or [], every=every)
     if tune:
+        for line in left_out:
+            typer.echo(line, err=True)
         _tune(models, settings, as_json=as_json)
         return
     from livestain.benching import run_bench, write_result
@@ -152,7 +154,13 @@ def bench(
 
     folder = folder_for(out, overwrite=overwrite)
     with _bar() as tell:
-        result = run_bench(models, settings, command=_command(models, settings), progress=tell)
+        result = run_bench(
+            models,
+            settings,
+            command=_command(models, settings),
+            progress=tell,
+            notes=left_out,
+        )
     written = write_result(result, folder)
     for path in written:
         typer.echo(f"Written: {path}", err=True)
@@ -164,15 +172,24 @@ def bench(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _models(names: list[str], *, every: bool) -> list[Bundle]:
-    from livestain.bundle import find_bundle
+def _models(names: list[str], *, every: bool) -> tuple[list[Bundle], list[str]]:
+    """Return the models, and of `--all` those that cannot be read, each in a sentence."""
+    from livestain.bundle import find_bundle, read_bundle
     from livestain.bundle.find import known_bundles
 
     if every and names:
         raise SettingsError(f"--all and {names[0]!r} were both given. Leave one out.")
     if every:
-        return [find_bundle(name) for name in known_bundles()]
-    return [find_bundle(name) for name in dict.fromkeys(names or [_USUAL])]
+        found, bad = [], []
+        for name, path in known_bundles().items():
+            try:
+                found.append(read_bundle(path))
+            except BundleError as error:
+                bad.append(f"{name} was left out: {str(error).replace(str(path), name)}")
+        if not found:
+            raise BundleError("; ".join(bad) or "There is no model on the search path.")
+        return found, bad
+    return [find_bundle(name) for name in dict.fromkeys(names or [_USUAL])], []
 
 
 @contextmanager
@@ -196,7 +213,9 @@ def _bar() -> Iterator[Callable[[int, int, str], None]]:
 
 def _command(models: list[Bundle], settings: BenchSettings) -> str:
     """Return the command that asks for the same, models by their names."""
-    words = ["livestain", "bench", *(model.name for model in models)]
+    from livestain.bundle.find import findable_name
+
+    words = ["livestain", "bench", *(findable_name(model) for model in models)]
     for option, values in (
         ("--size", settings.sizes),
         ("--planes", (settings.planes,)),

@@ -54,7 +54,7 @@ def live(
 
     The last line is the answer. Exit code 0 whether it keeps up or not; 1 if planes are lost or missing.
     """
-    from livestain.benching.machine import hardware, load, scrubbed, versions
+    from livestain.benching.machine import hardware, load, names_of_folders, scrubbed, versions
     from livestain.benching.verdict import live_sentence
     from livestain.bundle import find_bundle
     from livestain.cli.counting import counted
@@ -101,8 +101,7 @@ def live(
             "versions": versions(),
             "load": (before, load()),
         }
-        names = {str(model.path.resolve()): model.name, str(model.path): model.name}
-        typer.echo(json.dumps(scrubbed(told, names)))
+        typer.echo(json.dumps(scrubbed(told, names_of_folders([model]))))
     else:
         for line in _lines(pace):
             typer.echo(line)

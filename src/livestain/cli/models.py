@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from livestain.cli.models_add import add
 from livestain.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from livestain.bundle import Bundle
 
-__all__ = ["register"]
+__all__ = ["register", "short"]
 
 models = typer.Typer(
     name="models",
@@ -25,6 +26,7 @@ models = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the verb to the command line."""
+    models.command("add")(add)
     app.add_typer(models)
 
 
@@ -46,7 +48,7 @@ def list_models(as_json: JsonOption = False) -> None:
     bad: list[str] = []
     for name, path in known_bundles().items():
         try:
-            found.append({**_short(read_description(path)), "name": name})
+            found.append({**short(read_description(path)), "name": name})
         except BundleError as error:
             bad.append(str(error))
     searched = [str(folder) for folder in search_path()]
@@ -105,7 +107,7 @@ def show(
         _write_picture(bundle, picture)
     if as_json:
         told = {
-            **_short(bundle),
+            **short(bundle),
             "title": bundle.title,
             "description": bundle.description.model_dump(mode="json"),
             "files": dict(bundle.files),
@@ -125,109 +127,10 @@ def show(
         console.print(Markdown(card))
 
 
-@models.command("add")
-def add(
-    source: Annotated[
-        Path, typer.Argument(metavar="PATH_OR_ZIP", help="A model's folder, or its zip file.")
-    ],
-    name: Annotated[
-        str | None, typer.Option("--name", help="What to call it; by default as it calls itself.")
-    ] = None,
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--kind",
-            metavar="KIND",
-            help="What it looks at: brightfield, phase, dic or fluorescence. Repeated for several source "
-            "channels, in its order.",
-        ),
-    ] = None,
-    pixel_size: Annotated[
-        float | None,
-        typer.Option("--pixel-size", metavar="UM", help="Pixel size that it was trained at."),
-    ] = None,
-    pixel_size_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--pixel-size-range",
-            metavar="LOW HIGH",
-            help="Pixel sizes that may be resampled to it; by default a quarter up or down.",
-        ),
-    ] = None,
-    z_step: Annotated[
-        float | None, typer.Option("--z-step", metavar="UM", help="Distance of its z-planes.")
-    ] = None,
-    z: Annotated[
-        int | None,
-        typer.Option("--z", metavar="PLANES", help="Its channels are so many z-planes."),
-    ] = None,
-    past: Annotated[
-        int | None,
-        typer.Option(
-            "--past",
-            metavar="PLANES",
-            help="Its channels are so many earlier time points and the present one.",
-        ),
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option("--output", metavar="NAME", help="What it predicts. Repeated for several."),
-    ] = None,
-    into: Annotated[
-        Path | None,
-        typer.Option("--into", metavar="DIR", help="Instead of your own folder of models."),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model of that name.")
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Copy a model into your folder of models: one of ours, or an image-to-image one of bioimage.io.
+def short(bundle: Bundle) -> dict[str, Any]:
+    """Return what is told of a model in a line."""
+    from livestain.bundle.find import findable_name
 
-    Every hash, the format and the test output are checked first. What bioimage.io's format does not say
-    (the kind of source channel, above all) is given here and written into the copy.
-    """
-    from livestain.bundle.add import add_model
-    from livestain.bundle.find import user_models
-    from livestain.bundle.foreign import Given
-
-    values = {
-        "kinds": kind,
-        "pixel_size_um": pixel_size,
-        "pixel_size_range_um": pixel_size_range,
-        "z_step_um": z_step,
-        "z": z,
-        "past": past,
-        "outputs": output,
-    }
-    given = Given.parse(
-        {key: value for key, value in values.items() if value}, where="What is said of the model"
-    )
-    bundle = add_model(
-        source,
-        into=into or user_models(),
-        name=name,
-        given=given,
-        overwrite=overwrite,
-        check=_try,
-    )
-    if as_json:
-        typer.echo(json.dumps(_short(bundle)))
-    else:
-        outputs = ", ".join(output.name for output in bundle.description.outputs)
-        typer.echo(
-            f"{bundle.path.name} ({', '.join(bundle.description.input.kinds)} to {outputs}): {bundle.path}"
-        )
-
-
-def _try(bundle: Bundle) -> None:
-    """Run a model's test input before it is added."""
-    from livestain.inference import Stainer
-
-    Stainer(bundle, device="cpu").close()
-
-
-def _short(bundle: Bundle) -> dict[str, Any]:
     description = bundle.description
     spec = description.input
     sizes = [
@@ -236,7 +139,7 @@ def _short(bundle: Bundle) -> dict[str, Any]:
         if (bundle.path / name).is_file()
     ]
     return {
-        "name": bundle.name,
+        "name": findable_name(bundle),
         "from": list(spec.kinds),
         "to": [output.name for output in description.outputs],
         "pixel_size_um": spec.pixel_size_um,
@@ -271,15 +174,18 @@ def _network_words(bundle: Bundle) -> str:
 def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     from livestain.bundle.description import ForeignSpec
 
-    description, short = bundle.description, _short(bundle)
+    description, facts_of = bundle.description, short(bundle)
     spec, normalisation = description.input, description.normalisation
     low, high = spec.pixel_size_range_um
     facts = [
-        ("name", f"{bundle.name}: {bundle.title}"),
-        ("folder", short["path"]),
+        ("name", f"{facts_of['name']}: {bundle.title}"),
+        ("folder", facts_of["path"]),
         ("licence", bundle.licence),
-        ("SHA-256", f"{bundle.sha256} ({len(bundle.files)} files, {short['bytes'] / 1e6:.1f} MB)"),
-        ("input", f"{', '.join(spec.kinds)}; {short['window']}"),
+        (
+            "SHA-256",
+            f"{bundle.sha256} ({len(bundle.files)} files, {facts_of['bytes'] / 1e6:.1f} MB)",
+        ),
+        ("input", f"{', '.join(spec.kinds)}; {facts_of['window']}"),
         ("pixel size", f"{spec.pixel_size_um:g} um; {low:g} to {high:g} um are resampled"),
     ]
     if spec.z_step_um is not None:
@@ -292,7 +198,10 @@ def _facts(bundle: Bundle) -> list[tuple[str, str]]:
     if isinstance(description.network, ForeignSpec):
         before = [step["id"] for step in bundle.rdf["inputs"][0].get("preprocessing", [])]
         facts.append(("normalisation", f"the model's own: {', '.join(before) or 'none'}"))
-        facts.append(("network", f"{short['network']}, {description.network.dims}-D"))
+        if description.network.input_range is not None:
+            least, most = description.network.input_range
+            facts.append(("input range", f"counts of {least:g} to {most:g} are what it sees"))
+        facts.append(("network", f"{facts_of['network']}, {description.network.dims}-D"))
     else:
         said = normalisation.model_dump(mode="json", exclude_none=True)
         facts.append(("normalisation", ", ".join(f"{key} {value}" for key, value in said.items())))

@@ -10,13 +10,17 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "key_of", "recall", "remember"]
+__all__ = ["cache_folder", "forget", "key_of", "recall", "remember"]
 
 _MOST = 300
 """Choices that are kept; of more, those that were made longest ago are forgotten."""
+
+_PART_S = 24 * 3600.0
+"""A file that is half written after so long is of a process that was killed."""
 
 
 def cache_folder() -> Path:
@@ -60,11 +64,28 @@ def remember(facts: dict[str, Any], value: dict[str, Any]) -> None:
         _forget_old(path.parent)
 
 
+def forget(bundle: str) -> None:
+    """Forget all choices made for a bundle.
+
+    Parameters
+    ----------
+    bundle : str
+        Its SHA-256.
+    """
+    for path in (cache_folder() / "choices").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads(path.read_text("utf-8"))["facts"].get("bundle") == bundle:
+                path.unlink(missing_ok=True)
+
+
 def _file(facts: dict[str, Any]) -> Path:
     return cache_folder() / "choices" / f"{key_of(facts)}.json"
 
 
 def _forget_old(folder: Path) -> None:
+    for part in folder.glob(".*.part"):
+        if time.time() - part.stat().st_mtime > _PART_S:
+            part.unlink(missing_ok=True)
     files = list(folder.glob("*.json"))
     if len(files) > _MOST:
         files.sort(key=lambda path: path.stat().st_mtime)

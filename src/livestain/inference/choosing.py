@@ -10,7 +10,8 @@ import torch
 
 from livestain.errors import BundleError
 from livestain.inference.backends import admitted_precisions, get_backend, preferred_backend
-from livestain.inference.measuring import candidates, choice_facts, fastest
+from livestain.inference.candidates import candidates, choice_facts
+from livestain.inference.measuring import fastest
 from livestain.inference.proving import Proof, RefusedError
 
 if TYPE_CHECKING:
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from livestain.bundle.read import Bundle
     from livestain.inference.backends import Predict
     from livestain.inference.proving import Proven
+    from livestain.inference.trials import Trial
     from livestain.inference.upload import Upload
 
 __all__ = ["BUDGET_S", "Choice", "Chosen", "choose_backend"]
 
 BUDGET_S = 15.0
-"""Seconds for loading and timing candidates."""
+"""Seconds for loading and timing candidates, once the first is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,9 @@ class Chosen:
 
     choice: Choice
 
+    trial: Trial | None = None
+    """To be ended once a frame was predicted."""
+
 
 @torch.inference_mode()
 def choose_backend(
@@ -111,7 +116,7 @@ def choose_backend(
         Planes, height and width of what the network will be given, in its pixels, for "auto"; by default
         as the test input. The planes count for models of whole stacks alone.
     budget_s : float
-        After so many seconds no candidate is begun that would take longer.
+        So many seconds after the first was loaded no candidate is begun that would take longer.
 
     Raises
     ------
@@ -129,13 +134,13 @@ def choose_backend(
     times: dict[str, float] = {}
     tried: dict[str, str] = {}
     proven: Proven | None = None
-    cached, timed_yx = False, None
+    cached, timed_yx, trial = False, None, None
     if backend == "auto":
         names, refused = candidates(proof, admitted)
         facts = choice_facts(proof, names, precision, frame)
-        found = fastest(proof, names, facts, frame, deadline=start + budget_s)
+        found = fastest(proof, names, facts, frame, budget_s=budget_s)
         proven, times, cached = found.proven, found.times, found.cached
-        tried, timed_yx = found.refused, found.timed_yx
+        tried, timed_yx, trial = found.refused, found.timed_yx, found.trial
         refused |= tried | found.left_out
         first: str | None = None
     else:
@@ -156,4 +161,4 @@ def choose_backend(
             "Export the model again, or choose another device."
         )
     choice = Choice(proven.name, times, timed_yx, refused, cached, time.perf_counter() - start)
-    return Chosen(proven.predict, proven.name, proven.difference, tried, choice)
+    return Chosen(proven.predict, proven.name, proven.difference, tried, choice, trial)

@@ -12,7 +12,7 @@ import torch
 
 from livestain.errors import LivestainError
 
-__all__ = ["cpu_has_bf16", "device_name", "resolve_device"]
+__all__ = ["cpu_has_bf16", "cpu_sums_int8", "device_name", "resolve_device"]
 
 
 def resolve_device(device: str = "auto") -> str:
@@ -78,6 +78,23 @@ def cpu_has_bf16() -> bool:
         torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
     )
     return has
+
+
+def cpu_sums_int8() -> bool:
+    """Return whether 8-bit products are summed without saturating on this CPU: on x86, with VNNI alone."""
+    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686", "x86"):
+        return True
+    # Newer processors without AVX-512 have it as AVX-VNNI.
+    flags = _cpu_flags()
+    return torch.cpu._is_vnni_supported() or "avx_vnni" in flags  # noqa: SLF001
+
+
+def _cpu_flags() -> set[str]:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("flags"):
+                return set(line.partition(":")[2].split())
+    return set()
 
 
 def _cpu_model() -> str:

@@ -7,7 +7,6 @@ more than the memory has, and thread pools of two runtimes would wait for each o
 from __future__ import annotations
 
 import gc
-import importlib.metadata
 import math
 import time
 from dataclasses import dataclass, field
@@ -15,47 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from livestain._version import __version__
-from livestain.inference.backends import backend_names, get_backend
+from livestain.inference.backends import get_backend
 from livestain.inference.cache import recall, remember
-from livestain.inference.device import device_name
+from livestain.inference.candidates import trial_facts
 from livestain.inference.memory import in_brief, is_out_of_memory, trim_heap
 from livestain.inference.proving import RefusedError, close, seconds_of
+from livestain.inference.trials import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
-    from livestain.inference.backends import Precision
     from livestain.inference.proving import Proof, Proven
 
-__all__ = ["Fastest", "candidates", "choice_facts", "fastest"]
+__all__ = ["Fastest", "fastest"]
 
-# Those that are fastest as a rule come first, since the budget may not suffice for all.
-_ORDER = {
-    "cpu": (
-        "openvino-int8",
-        "onnxruntime-int8",
-        "openvino-bf16",
-        "inductor-bf16",
-        "folded-bf16",
-        "openvino",
-        "onnxruntime",
-        "inductor",
-        "folded",
-    ),
-    "cuda": (
-        "cudagraph-fp16",
-        "cudagraph-bf16",
-        "folded-fp16",
-        "folded-bf16",
-        "cudagraph-tf32",
-        "folded-tf32",
-        "inductor-bf16",
-        "inductor",
-        "cudagraph",
-        "folded",
-    ),
-}
 _FINEST = ("fp32", "tf32", "fp16", "bf16", "int8")
 _SIMPLEST = ("folded", "onnxruntime", "openvino", "cudagraph", "inductor")
 
@@ -73,6 +45,9 @@ _HOPELESS = 1.3
 
 _LOADING_S = 1.0
 """What loading a candidate takes, as a rule."""
+
+_LEAST_SIDE = 256
+"""Smaller planes than this are not timed: what each call costs would decide."""
 
 
 @dataclass
@@ -94,42 +69,13 @@ class Fastest:
     timed_yx: tuple[int, int] | None = None
     """Height and width, in the network's pixels, at which they were timed."""
 
+    later: list[str] = field(default_factory=list)
+    """Those left out since the time was over: one of them is timed at each later start."""
+
     cached: bool = False
 
-
-def candidates(
-    proof: Proof, admitted: Collection[Precision]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the backends to be tried on a device, the most promising first, and why others are not."""
-    order = _ORDER[proof.device.type]
-    known = {name for names in _ORDER.values() for name in names}
-    own = tuple(name for name in backend_names() if name not in known and name != "eager")
-    names, refused = [], {}
-    for name in (*order, *own):
-        if name not in backend_names() or get_backend(name).precision not in admitted:
-            continue
-        why = get_backend(name).unready(proof.network, proof.device)
-        if why is None:
-            names.append(name)
-        else:
-            refused[name] = why
-    return tuple(names), refused
-
-
-def choice_facts(
-    proof: Proof, names: Sequence[str], precision: str, frame: tuple[int, int, int] | None
-) -> dict[str, Any]:
-    """Return all that the fastest backend depends on: a choice is remembered for these."""
-    packages = ("torch", "onnxruntime", "openvino")
-    return {
-        "bundle": proof.bundle.sha256,
-        "device": device_name(str(proof.device)),
-        "threads": torch.get_num_threads(),
-        "frame": frame,
-        "precision": precision,
-        "candidates": list(names),  # one that was installed or tuned since wants to be timed
-        "versions": {"livestain": __version__, **{name: _version(name) for name in packages}},
-    }
+    trial: Trial | None = None
+    """Ends once the fastest has predicted a frame."""
 
 
 def fastest(
@@ -138,7 +84,7 @@ def fastest(
     facts: dict[str, Any],
     frame: tuple[int, int, int] | None,
     *,
-    deadline: float,
+    budget_s: float,
 ) -> Fastest:
     """Return the fastest of some candidates, loaded, as remembered or as measured now.
 
@@ -152,103 +98,225 @@ def fastest(
         See `choice_facts`.
     frame : tuple of int, optional
         See `choose_backend`.
-    deadline : float
-        Of `time.perf_counter`: no candidate is begun that would end later.
+    budget_s : float
+        Seconds, once the first candidate is loaded: none is begun that would end later.
 
     Raises
     ------
     RuntimeError, MemoryError
         If there is no memory for any of them.
     """
-    found = _remembered(proof, names, facts)
-    if found is not None:
-        return found
-    found = Fastest()
-    guesses: dict[str, float] = {}
-    lack: Exception | None = None
-    last: Proven | None = None
-    x: torch.Tensor | None = None
-    full = 1.0
-    for place, name in enumerate(names):
+    lacking = None
+    value = recall(facts)
+    if value is not None and value.get("chosen") in names:
+        timing = _Timing(proof, frame, budget_s)
+        try:
+            found = _remembered(timing, value, names, facts)
+        except BaseException:
+            timing.drop()
+            raise
+        if found is not None:
+            return found
+        if timing.lack is not None and len(names) > 1:
+            lacking = value["chosen"]
+    timing = _Timing(proof, frame, budget_s)
+    try:
+        # Another program may have the memory now that the remembered one needs: what is chosen beside
+        # that is not remembered.
+        chosen = timing.measure([name for name in names if name != lacking])
+    except BaseException:
+        timing.drop()
+        raise
+    if lacking is not None:
+        timing.found.refused[lacking] = "finds no memory this time"
+    elif chosen in timing.found.times:
+        _keep(facts, timing.found, chosen)
+    return timing.found
+
+
+class _Timing:
+    """Candidates loaded and timed one after another; `found` is what came out so far."""
+
+    def __init__(self, proof: Proof, frame: tuple[int, int, int] | None, budget_s: float) -> None:
+        self.found = Fastest()
+        self.lack: Exception | None = None
+        self._proof = proof
+        self._frame = frame
+        self._budget_s = budget_s
+        self._deadline = math.inf  # until the first is loaded, from a cold disk perhaps
+        self._guesses: dict[str, float] = {}
+        self._x: torch.Tensor | None = None
+        self._full = 1.0
+
+    def measure(self, names: Sequence[str]) -> str | None:
+        """Time candidates, and load the fastest; return its name, None where none is right.
+
+        Raises
+        ------
+        RuntimeError, MemoryError
+            If there is no memory for any of them.
+        """
+        for place, name in enumerate(names):
+            self.one(name, len(names) - place)
+        for times in (self.found.times, self._guesses):
+            chosen = self.take(times)
+            if chosen is not None:
+                return chosen
+        if self.lack is not None:
+            raise self.lack
+        return None
+
+    def one(self, name: str, left: int) -> None:
+        """Load a candidate and time it, the first of so many that are left."""
+        found = self.found
         best = min(found.times.values(), default=0.0) / 1e3
-        if time.perf_counter() + _LOADING_S + 2 * best / full > deadline and (
-            found.times or guesses
+        if time.perf_counter() + _LOADING_S + 2 * best / self._full > self._deadline and (
+            found.times or self._guesses
         ):
             found.left_out[name] = "not measured: the time for choosing was over"
-            continue
-        if last is not None:
-            close(last.predict)
-            last = None
-            _let_go()
-        try:
-            last = proof.prove(name)
-        except RefusedError as error:
-            found.refused[name] = str(error)
-            continue
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            found.refused[name] = f"finds no memory ({in_brief(error)})"
-            lack = error.with_traceback(None)
-            continue
-        shape = proof.shape if frame is None else proof.frame_shape(frame)
-        guesses[name] = last.seconds_per_value * math.prod(shape)
-        if x is None:
+            found.later.append(name)
+            return
+        self.drop()
+        loaded = self._load(name, timed=True)
+        if self._deadline == math.inf:
+            self._deadline = time.perf_counter() + self._budget_s
+        if not loaded:
+            return
+        assert found.proven is not None  # noqa: S101 - it is loaded
+        shape = self._shape()
+        guess = self._guesses[name] = found.proven.seconds_per_value * math.prod(shape)
+        if self._x is None:
             # The same for all, so that their times can be compared.
-            left = len(names) - place
-            share = (deadline - time.perf_counter()) / left - _LOADING_S
-            smaller = _affordable(shape, proof.module.divisor, guesses[name], share)
-            x = _noise(smaller, proof.device)
-            full = math.prod(shape) / x.numel()
-            found.timed_yx = (smaller[-2], smaller[-1])
-        if time.perf_counter() + 2 * guesses[name] / full > deadline:
+            share = (self._deadline - time.perf_counter()) / left - _LOADING_S
+            self._time_at(
+                _affordable(shape, self._proof.module.divisor, self._least(shape), guess, share)
+            )
+        guess /= self._full
+        now = time.perf_counter()
+        if now + 2 * guess > self._deadline:
             found.left_out[name] = (
-                f"not measured: two frames of about {1e3 * guesses[name] / full:.0f} ms would take longer "
+                f"not measured: two frames of about {1e3 * guess:.0f} ms would take longer "
                 "than the time for choosing"
             )
-            continue
-        now = time.perf_counter()
-        own = now + (deadline - now) / (len(names) - place)  # its share of what is left
+            found.later.append(name)
+            return
+        own = now + (self._deadline - now) / left  # its share of what is left
+        assert self._x is not None  # noqa: S101 - made above
         try:
-            found.times[name] = 1e3 * full * _time(last, x, best / full, own)
+            seconds = _time(found.proven, self._x, best / self._full, own)
+            found.times[name] = 1e3 * self._full * seconds
+            return
+        except Exception as error:  # a foreign runtime may raise anything at a size it has not seen
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            if is_out_of_memory(error):
+                # In tiles it may do yet.
+                found.left_out[name] = f"finds no memory for a whole frame ({in_brief(error)})"
+                return
+        found.refused[name] = f"fails on a frame of the run's size ({why})"
+        del self._guesses[name]
+        self.drop()
+
+    def at(self, timed_yx: tuple[int, int]) -> None:
+        """Time at a size of an earlier start; a backend was loaded before."""
+        self._time_at((*self._shape()[:-2], *timed_yx))
+
+    def take(self, times: dict[str, float]) -> str | None:
+        """Load the fastest; where it fails now, the next one."""
+        rest = dict(times)
+        while (chosen := _best(rest)) is not None:
+            if self.found.proven is not None and self.found.proven.name == chosen:
+                return chosen
+            self.drop()
+            if self._load(chosen, timed=False):
+                return chosen
+            for those in (rest, self.found.times, self._guesses):
+                those.pop(chosen, None)
+        return None
+
+    def drop(self) -> None:
+        """Forget the backend that is loaded."""
+        if self.found.proven is not None:
+            close(self.found.proven.predict)
+            self.found.proven = None
+        if self.found.trial is not None:
+            self.found.trial.end()
+            self.found.trial = None
+        _let_go()
+
+    def _load(self, name: str, *, timed: bool) -> bool:
+        self.found.trial = Trial(trial_facts(self._proof), name)
+        try:
+            self.found.proven = self._proof.prove(name, timed=timed)
+            return True
+        except RefusedError as error:
+            self.found.refused[name] = str(error)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            found.left_out[name] = f"finds no memory for a whole frame ({in_brief(error)})"
-    if not guesses and lack is not None:
-        raise lack
-    chosen = _best(found.times or guesses)
-    if last is not None and last.name != chosen:
-        close(last.predict)
-        last = None
-        _let_go()
-    if last is None and chosen is not None:
-        last = proof.prove(chosen)
-    found.proven = last
-    if found.times and chosen is not None:
-        value = {"chosen": chosen, "times": found.times, "timed_yx": found.timed_yx}
-        remember(facts, value | {"refused": found.refused, "left_out": found.left_out})
+            self.found.refused[name] = f"finds no memory ({in_brief(error)})"
+            self.lack = error.with_traceback(None)
+        self.drop()
+        return False
+
+    def _shape(self) -> tuple[int, ...]:
+        proof = self._proof
+        return proof.shape if self._frame is None else proof.frame_shape(self._frame)
+
+    def _least(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the least sides to time at: of volumes those of the test input."""
+        sides = shape[-2:] if self._frame is None else self._proof.shape[-2:]
+        if len(shape) == 4:
+            grid = self._proof.module.divisor
+            sides = (max(grid, _LEAST_SIDE // grid * grid),) * 2
+        return min(sides[0], shape[-2]), min(sides[1], shape[-1])
+
+    def _time_at(self, shape: tuple[int, ...]) -> None:
+        self._x = _noise(shape, self._proof.device)
+        self._full = math.prod(self._shape()) / self._x.numel()
+        self.found.timed_yx = (shape[-2], shape[-1])
+
+
+def _remembered(
+    timing: _Timing, value: dict[str, Any], names: Sequence[str], facts: dict[str, Any]
+) -> Fastest | None:
+    """Return an earlier choice, loaded; None where it cannot be used.
+
+    One candidate for which there was no time then is timed now.
+    """
+    found = timing.found
+    try:
+        found.times = {str(name): float(ms) for name, ms in value["times"].items()}
+        found.refused = {str(name): str(why) for name, why in value["refused"].items()}
+        found.left_out = {str(name): str(why) for name, why in value["left_out"].items()}
+        height, width = map(int, value["timed_yx"])
+        later = [str(name) for name in value["later"] if name in names]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    if not timing.take({value["chosen"]: 1.0}):
+        return None
+    found.timed_yx, found.cached = (height, width), True
+    if later:
+        timing.at((height, width))
+        name, *found.later = later
+        found.left_out.pop(name, None)
+        timing.one(name, 1)
+        found.later = later[1:]  # not a third time
+        chosen = timing.take(found.times)
+        if chosen is None:
+            return None
+        _keep(facts, found, chosen)
     return found
 
 
-def _remembered(proof: Proof, names: Sequence[str], facts: dict[str, Any]) -> Fastest | None:
-    """Return an earlier choice, loaded; None where there is none that can be used."""
-    value = recall(facts)
-    if value is None or value.get("chosen") not in names:
-        return None
-    try:
-        times = {str(name): float(ms) for name, ms in value["times"].items()}
-        refused = {str(name): str(why) for name, why in value["refused"].items()}
-        left_out = {str(name): str(why) for name, why in value["left_out"].items()}
-        height, width = map(int, value["timed_yx"])
-        proven = proof.prove(value["chosen"])
-    except (KeyError, TypeError, ValueError, AttributeError, RefusedError):
-        return None
-    return Fastest(proven, times, refused, left_out, (height, width), cached=True)
+def _keep(facts: dict[str, Any], found: Fastest, chosen: str | None) -> None:
+    told = {
+        name: getattr(found, name) for name in ("times", "timed_yx", "refused", "left_out", "later")
+    }
+    remember(facts, {"chosen": chosen, **told})
 
 
 def _affordable(
-    shape: tuple[int, ...], divisor: int, seconds: float, share: float
+    shape: tuple[int, ...], grid: int, least: tuple[int, int], seconds: float, share: float
 ) -> tuple[int, ...]:
     """Return the shape, or a smaller one of which a few predictions fit into a candidate's share of time.
 
@@ -256,15 +324,20 @@ def _affordable(
     ----------
     shape : tuple of int
         Of the network's input.
-    divisor : int
+    grid : int
         Both sides are multiples of it.
+    least : tuple of int
+        The least sides, whatever they take.
     seconds : float
         What one prediction of the whole is thought to take.
     share : float
         Seconds for one candidate.
     """
     factor = min(1.0, math.sqrt(max(share, 0.0) / (_WARM_AND_TIMED * seconds)))
-    sides = (max(divisor, int(side * factor) // divisor * divisor) for side in shape[-2:])
+    sides = (
+        max(low, int(side * factor) // grid * grid)
+        for side, low in zip(shape[-2:], least, strict=True)
+    )
     return (*shape[:-2], *sides) if factor < 1 else shape
 
 
@@ -303,10 +376,3 @@ def _let_go() -> None:
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     trim_heap()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -31,6 +31,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory was exhausted, of the computer or of the GPU."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    # What follows from it may be raised in its place, such as at the end of a capture.
+    before = error.__cause__ or error.__context__
+    if before is not None and isinstance(error, RuntimeError) and is_out_of_memory(before):
+        return True
     text = str(error).lower()
     # The errors of ONNX Runtime derive from Exception alone.
     ours = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime.")

@@ -239,6 +239,8 @@ class Pipeline:
                     raise
                 # Fewer windows together come before smaller tiles.
                 self._together = False
+        if self._stainer.device == "cpu":  # where it may have moved
+            self._forget_ring()
         # On a CPU, several together would only need more memory.
         return Ticket([made for window in planes for made in self._one(window)])
 

@@ -11,9 +11,11 @@ import torch
 from torch import nn
 
 from livestain.errors import LivestainError
+from livestain.inference.backends import get_backend
 from livestain.inference.choosing import choose_backend
 from livestain.inference.memory import in_brief, is_out_of_memory, trim_heap
-from livestain.inference.proving import close
+from livestain.inference.network import network_of
+from livestain.inference.proving import close, forget
 from livestain.inference.tiling import core_sizes, predict_tiled, tiles
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from livestain.bundle.read import Bundle
     from livestain.inference.backends import Predict
     from livestain.inference.choosing import Choice
+    from livestain.inference.trials import Trial
     from livestain.inference.upload import Upload
 
 __all__ = ["Placement", "Shortage"]
@@ -34,7 +37,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """Memory was exhausted, and what is done about it from now on.
+    """Memory was exhausted, or the precision was too coarse for a plane, and what is done from now on.
 
     Attributes
     ----------
@@ -48,6 +51,8 @@ class Shortage:
         How many times smaller tiles were taken: `Stainer`'s parameter for another one like this.
     tile_steps : int
         How many times they can be, on this device.
+    precision : str
+        The backend's.
     """
 
     why: str
@@ -56,6 +61,7 @@ class Shortage:
     tile: tuple[int, int] | None
     tile_step: int
     tile_steps: int
+    precision: str
 
 
 class _Weightless(nn.Module):
@@ -120,6 +126,7 @@ class Placement:
         self._halo: int | None = None
         self._tell = tell or (lambda shortage: _log.warning("%s", shortage.why))
         self._predict: Predict | None = None
+        self._trial: Trial | None = None
         self.closed = False
         self._load()
 
@@ -127,6 +134,18 @@ class Placement:
         """Give the weights back."""
         self._forget()
         self.closed = True
+
+    def in_fp32(self) -> Placement:
+        """Return another one for the same bundle on the same device, in float32."""
+        return Placement(
+            self._bundle,
+            self.device,
+            None,
+            self._upload,
+            frame=self._frame,
+            tile_step=self.tile_step,
+            tell=self._tell,
+        )
 
     def attempt(self, shape: tuple[int, int], predict: Callable[[], _T]) -> _T:
         """Call a function that calls `run`, again after each shortage of memory.
@@ -158,6 +177,8 @@ class Placement:
                 if not is_out_of_memory(error):
                     raise
                 why = in_brief(error)
+            finally:
+                self._end_trial()
             # Here, since an error that is being handled holds the tensors of its traceback.
             self._make_do(why, sizes, step)
 
@@ -173,13 +194,15 @@ class Placement:
 
     def _make_do(self, why: str, sizes: tuple[tuple[int, int], ...], step: int) -> None:
         """Take smaller tiles, or the CPU, and say so; an error if there is nothing smaller."""
+        if self._predict is not None:
+            forget(self._predict)
         self._let_go()
         what = f"{'tiles' if step else 'planes'} of {sizes[step][0]} x {sizes[step][1]} pixels"
         lack = f"The model {self._bundle.name} lacks memory on {self.device} for {what} ({why})"
         if step + 1 < len(sizes):
             self.tile_step = step + 1
             self.tile = sizes[self.tile_step]
-            self._say(f"{lack}: it goes on in tiles of {self.tile[0]} x {self.tile[1]}.")
+            self.say(f"{lack}: it goes on in tiles of {self.tile[0]} x {self.tile[1]}.")
             return
         if self._halo is None:
             lack += "; it sees the whole plane and cannot be cut into tiles"
@@ -191,7 +214,7 @@ class Placement:
             )
         self._move_to_cpu()
         self._load()
-        self._say(f"{lack}: it goes on on the CPU.")
+        self.say(f"{lack}: it goes on on the CPU.")
 
     def _load(self) -> None:
         """Load the weights: on the CPU where the device has no room for them."""
@@ -199,6 +222,10 @@ class Placement:
         while True:
             try:
                 self.module = self._bundle.load_module()
+                if network_of(self._bundle, self.module).module is None:
+                    self.device = (
+                        "cpu"  # runtimes of ONNX compute there, and copies would cost time
+                    )
                 chosen = choose_backend(
                     self._bundle,
                     self.module,
@@ -223,8 +250,9 @@ class Placement:
         self._predict, self.backend = chosen.predict, chosen.name
         self.difference, self.refused = chosen.difference, chosen.refused
         self.choice: Choice = chosen.choice
+        self._trial = chosen.trial
         if lack:
-            self._say(f"{lack}: it goes on on the CPU.")
+            self.say(f"{lack}: it goes on on the CPU.")
 
     def _timed(self) -> tuple[int, int, int] | None:
         """Return the frame by which candidates are timed: a tile of it where there is no memory for more."""
@@ -241,7 +269,13 @@ class Placement:
         rows, columns = (part.stop - part.start for part in largest.seen)
         return (depth, rows, columns)
 
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.end()
+            self._trial = None
+
     def _forget(self) -> None:
+        self._end_trial()
         if self._predict is not None:
             close(self._predict)
         self._predict = None
@@ -259,7 +293,8 @@ class Placement:
             torch.cuda.empty_cache()
         trim_heap()
 
-    def _say(self, why: str) -> None:
-        self._tell(
-            Shortage(why, self.device, self.backend, self.tile, self.tile_step, self.tile_steps)
-        )
+    def say(self, why: str) -> None:
+        """Tell how it computes from now on, and why."""
+        precision = get_backend(self.backend).precision
+        steps = self.tile_step, self.tile_steps
+        self._tell(Shortage(why, self.device, self.backend, self.tile, *steps, precision))

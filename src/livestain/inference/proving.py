@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from livestain.inference.backends import Predict
     from livestain.inference.upload import Upload
 
-__all__ = ["Proof", "Proven", "RefusedError", "close", "parity_limit"]
+__all__ = ["Proof", "Proven", "RefusedError", "close", "forget", "parity_limit"]
 
 _WARM_S = 0.1
 """For how long the test input is predicted again, at most five times."""
@@ -49,7 +49,8 @@ class Proven:
     """RMS difference from the test output, relative to the latter's standard deviation."""
 
     seconds_per_value: float
-    """Of the network on the test input once it is warm, by values of its input: what a frame may take."""
+    """Of the network on the test input once it is warm, by values of its input: what a frame may take. NaN
+    where nobody asked."""
 
 
 def parity_limit(name: str, description: BundleDescription, *, reference: str = "eager") -> float:
@@ -75,6 +76,13 @@ def parity_limit(name: str, description: BundleDescription, *, reference: str = 
 def close(predict: Predict) -> None:
     """Let a backend give back what it holds, if it has a way to."""
     done = getattr(predict, "close", None)
+    if done is not None:
+        done()
+
+
+def forget(predict: Predict) -> None:
+    """Let a backend give back what it keeps for speed alone, if it has a way to."""
+    done = getattr(predict, "forget", None)
     if done is not None:
         done()
 
@@ -109,6 +117,7 @@ class Proof:
         counts, self._expected = bundle.test_tensors()
         self._planes: NDArray[Any] = counts[0].reshape(-1, *counts.shape[-2:])  # of sources, depth
         self._upload = upload
+        self._reference_output: NDArray[np.float32] | None = None
         self.shape: tuple[int, ...] = ()
         """Of the test input as the network takes it; known once a backend was tried."""
 
@@ -126,8 +135,15 @@ class Proof:
         inner = [*depth, *sides]
         return (*self.shape[: len(self.shape) - len(inner)], *inner)
 
-    def prove(self, name: str) -> Proven:
+    def prove(self, name: str, *, timed: bool = False) -> Proven:
         """Load a backend and compare what it gives from the test input.
+
+        Parameters
+        ----------
+        name : str
+            The backend's.
+        timed : bool
+            Whether to run it some more times, for `Proven.seconds_per_value`.
 
         Raises
         ------
@@ -140,7 +156,7 @@ class Proof:
         predict: Predict | None = None
         try:
             predict = backend.load(self.network, self.device)
-            output, seconds = self._run(predict)
+            output, seconds = self._run(predict, timed=timed)
             difference = relative_difference(output, self._expected)
         except Exception as error:  # a foreign runtime may raise anything: refused by name
             if predict is not None:
@@ -149,22 +165,27 @@ class Proof:
                 raise
             raise RefusedError(self._words(name, error)) from None
         limit = self.limit(name)
-        if not difference <= limit and not self._as_the_reference(name, output, difference):
+        if not difference <= limit:
             close(predict)
-            raise RefusedError(
-                f"differs from the test output by {difference:.2g} of its standard deviation; "
-                f"the limit for {backend.precision} is {limit:g}"
-            )
+            predict = None  # never two in memory
+            if not self._as_the_reference(name, output, difference):
+                raise RefusedError(
+                    f"differs from the test output by {difference:.2g} of its standard deviation; "
+                    f"the limit for {backend.precision} is {limit:g}"
+                )
+            predict = backend.load(self.network, self.device)
         return Proven(predict, name, difference, seconds)
 
-    def _run(self, predict: Predict) -> tuple[NDArray[np.float32], float]:
+    def _run(self, predict: Predict, *, timed: bool) -> tuple[NDArray[np.float32], float]:
         """Return the output of the test input, and the warm network's seconds for each of its values."""
-        seconds = 0.0
+        seconds = math.nan
 
-        def timed(x: torch.Tensor) -> torch.Tensor:
+        def run(x: torch.Tensor) -> torch.Tensor:
             nonlocal seconds
             self.shape = tuple(x.shape)
             predicted = predict(x)
+            if not timed:
+                return predicted
             # The least of a few: one run that something else disturbed would rule a backend out.
             seconds, spent = math.inf, 0.0
             while spent < _WARM_S:
@@ -176,7 +197,7 @@ class Proof:
             planes = self._upload(self._planes, self.device)
         else:  # some models of other tools take floats
             planes = torch.from_numpy(self._planes.copy())[None].to(self.device)
-        output: NDArray[np.float32] = stain_padded(self.module, planes, timed).cpu().numpy()
+        output: NDArray[np.float32] = stain_padded(self.module, planes, run).cpu().numpy()
         return output, seconds / np.prod(self.shape)
 
     def _as_the_reference(self, name: str, output: NDArray[np.float32], difference: float) -> bool:
@@ -189,9 +210,10 @@ class Proof:
             return False
         predict: Predict | None = None
         try:
-            predict = get_backend(self.reference).load(self.network, self.device)
-            reference, _ = self._run(predict)
-            return relative_difference(output, reference) <= self.limit(name)
+            if self._reference_output is None:
+                predict = get_backend(self.reference).load(self.network, self.device)
+                self._reference_output, _ = self._run(predict, timed=False)
+            return relative_difference(output, self._reference_output) <= self.limit(name)
         except Exception as error:
             if is_out_of_memory(error):
                 raise

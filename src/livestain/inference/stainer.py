@@ -14,6 +14,7 @@ from livestain.inference.backends import get_backend, preferred_backend
 from livestain.inference.device import resolve_device
 from livestain.inference.pipeline import Pipeline
 from livestain.inference.placement import Placement
+from livestain.inference.told import Told
 from livestain.inference.upload import Upload
 from livestain.inference.windows import Windows
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from livestain.inference.choosing import Choice
     from livestain.inference.encoding import Counts, Encodings
     from livestain.inference.placement import Shortage
 
@@ -34,8 +34,11 @@ _T = TypeVar("_T")
 _WARM_DEPTH = 16
 """Planes of a stack whose depth nobody knows yet."""
 
+_MOST_OVERFLOWS = 2
+"""After so many predictions that had to be made again in float32, all are."""
 
-class Stainer:
+
+class Stainer(Told):
     """Predict planes with a deployed model; not for several threads at once.
 
     The bundle's test input is run when the Stainer opens: a backend whose output differs from the
@@ -74,7 +77,8 @@ class Stainer:
     tile_step : int
         Begin with tiles that are so many times smaller; 0: with whole planes.
     on_shortage : callable, optional
-        Called with a `Shortage` of memory before the next attempt; by default a warning is logged.
+        Called with a `Shortage` of memory before the next attempt, and of precision (`stain_measured`); by
+        default a warning is logged.
 
     Raises
     ------
@@ -111,6 +115,7 @@ class Stainer:
         self._threads_before = torch.get_num_threads() if threads is not None else None
         self._upload = Upload()
         self._single: tuple[Encodings, Pipeline] | None = None
+        self._overflows = 0
         if threads is not None:
             torch.set_num_threads(threads)
         try:
@@ -128,62 +133,6 @@ class Stainer:
             self._restore_threads()
             raise
 
-    @property
-    def resampled(self) -> float | None:
-        """Given pixel size divided by the model's, or None where nothing is resampled."""
-        return self._windows.resampled
-
-    @property
-    def resampled_z(self) -> float | None:
-        """The same of the z-step."""
-        return self._windows.resampled_z
-
-    @property
-    def backend(self) -> str:
-        """The backend in use."""
-        return self._placed.backend
-
-    @property
-    def refused(self) -> dict[str, str]:
-        """Why a backend that was tried is not used."""
-        return self._placed.refused
-
-    @property
-    def choice(self) -> Choice:
-        """How the backend was chosen."""
-        return self._placed.choice
-
-    @property
-    def difference(self) -> float:
-        """RMS difference of the backend in use from the test output.
-
-        Relative to the latter's standard deviation, of the worst output.
-        """
-        return self._placed.difference
-
-    @property
-    def device(self) -> str:
-        """Where it computes now: "cpu" or "cuda:N"."""
-        return self._placed.device
-
-    @property
-    def tile(self) -> tuple[int, int] | None:
-        """Height and width of the tiles' cores in the last prediction, in the network's pixels.
-
-        None for whole planes.
-        """
-        return self._placed.tile
-
-    @property
-    def tile_step(self) -> int:
-        """How many times smaller tiles were taken."""
-        return self._placed.tile_step
-
-    @property
-    def tile_steps(self) -> int:
-        """How many times they can be, for planes like the last ones."""
-        return self._placed.tile_steps
-
     def __enter__(self) -> Self:
         """Return itself."""
         return self
@@ -196,6 +145,7 @@ class Stainer:
         """Give back the model's memory and the process's threads; a second time does nothing."""
         if self._single is not None:
             self._single[1].close()
+            self._single = None
         self._placed.close()
         self._upload.forget()
         self._restore_threads()
@@ -293,14 +243,46 @@ class Stainer:
     def stain_measured(self, planes: NDArray[Any], encodings: Encodings | None = None) -> Counts:
         """Predict as `stain_counts` does, and tell each plane's mean, spread and clipped fraction.
 
-        A plane with values that are NaN or infinite is refused only when it is asked for.
+        A plane with values that are NaN or infinite is refused only when it is asked for. Where the backend
+        computes in a coarser precision than fp32, such planes are predicted again in fp32 (which is told to
+        `on_shortage`); after the second such prediction fp32 stays.
         """
-        encodings = encodings or self.encodings
+        counts = self._measured(planes, encodings or self.encodings)
+        if self.precision == "fp32" or not counts.told[..., 3].any():
+            return counts
+        return self._in_fp32(planes, encodings or self.encodings) or counts
+
+    def _measured(self, planes: NDArray[Any], encodings: Encodings) -> Counts:
         if self._single is None or self._single[0] != encodings:
             if self._single is not None:
                 self._single[1].close()
             self._single = encodings, Pipeline(self, encodings, depth=1)
         return self._single[1].submit(planes[None]).result()[0]
+
+    def _in_fp32(self, planes: NDArray[Any], encodings: Encodings) -> Counts | None:
+        """Predict again in float32 what overflowed; None where there is no memory for it."""
+        coarse = self._placed
+        try:
+            self._placed = coarse.in_fp32()
+        except LivestainError:
+            return None
+        try:
+            counts = self._measured(planes, encodings)
+        except BaseException:
+            self._placed.close()
+            self._placed = coarse
+            raise
+        self._overflows += 1
+        what = f"The model {self.bundle.name} gave values that are not finite with {coarse.backend}"
+        told = "so does fp32" if counts.told[..., 3].any() else "fp32 gave this plane"
+        if self._overflows < _MOST_OVERFLOWS:
+            self._placed.close()
+            self._placed = coarse
+            self._placed.say(f"{what}; {told}.")
+        else:
+            coarse.close()
+            self._placed.say(f"{what} again; {told}, and stays from now on.")
+        return counts
 
     def stain_many(self, windows: NDArray[Any], *, batch: int = 4) -> NDArray[np.uint16]:
         """Predict several windows of one shape, as `stain_counts` would one by one.

@@ -15,7 +15,8 @@ from livestain.bundle.parity import relative_difference
 from livestain.errors import LivestainError
 from livestain.inference.backends import get_backend
 from livestain.inference.backends.compiled import package_path, packages_folder
-from livestain.inference.backends.plain import unsupported
+from livestain.inference.backends.plain import convolutions, unsupported
+from livestain.inference.cache import forget
 from livestain.inference.device import resolve_device
 from livestain.inference.fold import fold_batch_norm
 from livestain.inference.proving import Proof
@@ -44,8 +45,9 @@ class Tuned:
     seconds: float
     """What compiling took; 0 where the package was there."""
 
-    difference: float
-    """RMS difference from `folded`, relative to the output's standard deviation, on noise."""
+    difference: float | None
+    """RMS difference from `folded`, relative to the output's standard deviation, on noise; None where the
+    package was there."""
 
 
 def tune(
@@ -98,20 +100,26 @@ def tune(
         for shape in dict.fromkeys([proof.shape, *(proof.frame_shape(frame) for frame in frames)]):
             path = package_path(folder, shape)
             if path.is_file() and not again:
-                done.append(Tuned(name, shape, 0.0, 0.0))
+                done.append(Tuned(name, shape, 0.0, None))
                 continue
             tell(f"{bundle.name}: {name} for {' x '.join(map(str, shape))}")
             start = time.perf_counter()
-            difference = _compile(proof.network.module, place, precision, shape, path)
-            limit = proof.limit(name)
-            if not difference <= limit:
-                path.unlink(missing_ok=True)
-                raise LivestainError(
-                    f"What {name} compiled of {bundle.name} for {shape} differs from torch by "
-                    f"{difference:.2g} of its standard deviation; the limit is {limit:g}. It was removed; "
-                    "use another backend."
-                )
+            part = path.with_name(f".{path.name[:-4]}.part.pt2")
+            try:
+                difference = _compile(proof.network.module, place, precision, shape, part)
+                limit = proof.limit(name)
+                if not difference <= limit:
+                    raise LivestainError(
+                        f"What {name} compiled of {bundle.name} for {shape} differs from torch by "
+                        f"{difference:.2g} of its standard deviation; the limit is {limit:g}. It was not "
+                        "kept; use another backend."
+                    )
+                _put_in_place(part, path)
+            finally:
+                part.unlink(missing_ok=True)
             done.append(Tuned(name, shape, time.perf_counter() - start, difference))
+    if any(one.seconds for one in done):
+        forget(bundle.sha256)  # whatever was chosen without them
     if not done:
         raise LivestainError(
             f"The model {bundle.name} is there as ONNX alone, which inductor does not compile. "
@@ -138,7 +146,7 @@ def _compile(
     device: torch.device,
     precision: Precision,
     shape: tuple[int, ...],
-    path: Path,
+    part: Path,
 ) -> float:
     """Write a package and return how far it is from torch."""
     import torch._inductor as inductor
@@ -151,23 +159,27 @@ def _compile(
     folded = folded.to(memory_format=layout).eval()  # type: ignore[call-overload]
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     x = x.contiguous(memory_format=layout)
-    part = path.with_name(f".{path.name[:-4]}.part.pt2")
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), convolutions(device, tf32=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, about itself
-        try:
-            inductor.aoti_compile_and_package(
-                torch.export.export(folded, (x,)),
-                package_path=str(part),
-                # Constants are laid out while compiling; the number of threads is the caller's.
-                inductor_configs={"freezing": True, "cpp.dynamic_threads": True},
-            )
-            package = inductor.aoti_load_package(str(part))
-            wanted, found = folded(x).cpu().numpy(), package(x).cpu().numpy()
-            del package  # or Windows would not let it be moved
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        inductor.aoti_compile_and_package(
+            torch.export.export(folded, (x,)),
+            package_path=str(part),
+            # Constants are laid out while compiling; the number of threads is the caller's.
+            inductor_configs={"freezing": True, "cpp.dynamic_threads": True},
+        )
+        package = inductor.aoti_load_package(str(part))
+        wanted, found = folded(x).cpu().numpy(), package(x).cpu().numpy()
+        del package  # or Windows would not let it be moved
     return relative_difference(found, wanted)
+
+
+def _put_in_place(part: Path, path: Path) -> None:
+    try:
+        part.replace(path)
+    except PermissionError as error:  # Windows: a worker has the old one loaded
+        raise LivestainError(
+            f"{path} cannot be replaced: a program that predicts with it is open. Close it, and tune again."
+        ) from error
 
 
 def _need_compiler() -> None:

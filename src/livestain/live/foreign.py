@@ -212,6 +212,7 @@ def resolve(
     *,
     pixel_size_um: float,
     lockstep: bool,
+    most: int,
 ) -> Predicted:
     """Return a virtual channel of one run, checked against the sequence and the microscope.
 
@@ -229,6 +230,8 @@ def resolve(
         Of the microscope, in micrometres.
     lockstep : bool
         Whether predictions are made.
+    most : int
+        Largest count that the camera can give.
 
     Raises
     ------
@@ -246,6 +249,7 @@ def resolve(
         pixel_size_um=pixel_size_um,
         n_z=windows.n_z(sources[0]),
         z_step_um=step,
+        most=most,
     )
     window = wanted.window.window()
     if window.needs_stack and step is None:

@@ -151,7 +151,13 @@ class Installation:
             own, bundle = self._channel(name, settings.channels.get(name))
             lockstep = own.lag == "lockstep" if "lag" in own.model_fields_set else self._lockstep
             channels[name] = resolve(
-                name, bundle, own, windows, pixel_size_um=pixel, lockstep=lockstep
+                name,
+                bundle,
+                own,
+                windows,
+                pixel_size_um=pixel,
+                lockstep=lockstep,
+                most=2 ** min(core.getImageBitDepth(), 16) - 1,
             )
         shape = core.getImageHeight(), core.getImageWidth()
         run = plan_foreign_run(

@@ -31,7 +31,10 @@ _SOURCE = "DAPI"
 through all of them."""
 
 _BEHIND = 3
-"""A model that is so many planes behind when the last frame comes keeps up: they are on their way."""
+"""A model that is so many planes behind when the last frame comes keeps up: they are on their way.
+
+Beside those that cannot be there yet, since their window waits for the last frame.
+"""
 
 _DEPTH = 16
 """Planes of a stack, for models of whole stacks of any depth."""
@@ -59,7 +62,7 @@ class Pace:
         Raw planes that are not in the store.
     live : int
         Predicted planes that could be read when the last frame came; all of them if no more than three were
-        still on their way then.
+        still on their way then, beside those whose window waited for that frame.
     owed_s : float
         Seconds from the last frame until nothing was owed.
     missing : int
@@ -144,8 +147,57 @@ def measure_pace(
         If the user stopped it.
     """
     sequence = pace_sequence(bundle, interval_ms=interval_ms, planes=planes)
+    if planes < (least := least_planes(bundle)):
+        raise BundleError(
+            f"{planes} frames are too few to say whether {bundle.name} keeps up: "
+            f"{_BEHIND + held_back(bundle)} predictions may be on their way when the last one comes. "
+            f"Give --planes {least} or more."
+        )
     planned = sum(1 for event in sequence if event.channel and event.channel.config == _SOURCE)
     core = pace_camera(size)
+    try:
+        return _measured(
+            core, bundle, sequence, out, size, interval_ms, planned, device, threads, progress
+        )
+    finally:
+        core.unloadAllDevices()
+
+
+def held_back(bundle: Bundle) -> int:
+    """Return how many predicted planes the last frame of a run brings at once, on any machine."""
+    window = bundle.description.input.window
+    if window.whole_stack:
+        return _depth(bundle)
+    if window.future:
+        return (window.future + 1) * window.n_z
+    # Above the middle of the last window of z the last frame is the edge that is repeated.
+    return window.n_z // 2 + 1
+
+
+def least_planes(bundle: Bundle) -> int:
+    """Return of how many frames on something can be said: half of them are not excused."""
+    depth = _depth(bundle)
+    return -(-2 * (_BEHIND + held_back(bundle)) // depth) * depth
+
+
+def _depth(bundle: Bundle) -> int:
+    """Return the planes of a time point."""
+    window = bundle.description.input.window
+    return window.depth or _DEPTH if window.whole_stack else window.n_z
+
+
+def _measured(
+    core: CMMCorePlus,
+    bundle: Bundle,
+    sequence: useq.MDASequence,
+    out: Path,
+    size: int,
+    interval_ms: float,
+    planned: int,
+    device: str,
+    threads: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> Pace:
     frames: list[float] = []
     stained: list[tuple[float, dict[str, float]]] = []
     # Connected first, so that it tells when the frame came and not when the others were done with it.
@@ -167,10 +219,7 @@ def measure_pace(
             progress(len(stained), planned)
 
     session.plane_stained.connect(note)
-    try:
-        report = session.run()
-    finally:
-        core.unloadAllDevices()
+    report = session.run()
     if report.interrupted:  # what is not there was not lost
         raise KeyboardInterrupt
     if len(frames) < 2 or not stained:
@@ -182,7 +231,7 @@ def measure_pace(
     steps = np.asarray(frames) - frames[0]
     late_ms = 1e3 * steps - interval_ms * np.arange(len(frames))
     during = sum(1 for at, _ in stained if at <= last)
-    whole = report.planes_stained >= planned and planned - during <= _BEHIND
+    whole = report.planes_stained >= planned and planned - during <= _BEHIND + held_back(bundle)
     return Pace(
         bundle=bundle.name,
         size=size,
@@ -221,8 +270,7 @@ def pace_sequence(bundle: Bundle, *, interval_ms: float, planes: int) -> useq.MD
             f"The model {bundle.name} needs {len(wanted.kinds)} source channels; this measurement has one "
             "camera channel. Measure it without the camera, or choose another model."
         )
-    window = wanted.window
-    depth = window.depth or _DEPTH if window.whole_stack else window.n_z
+    depth = _depth(bundle)
     step = wanted.z_step_um or 0.5
     stack = {"range": (depth - 1) * step, "step": step} if depth > 1 else None
     channels = {output: {"source": _SOURCE, "source_kind": wanted.kind, "lag": "backfill"}}

@@ -169,7 +169,13 @@ def plan_run(
         for c, name in enumerate(raw_names)
     ]
     raw_planes = RawPlanes(
-        tuple(raw_names), raw_planned, shape, (height, width), pixel, z_step_um=z_step
+        tuple(raw_names),
+        raw_planned,
+        shape,
+        (height, width),
+        pixel,
+        z_step_um=z_step,
+        most=2**bits - 1,
     )
     bundles: dict[int, tuple[Bundle, str]] = {}
     lockstep: dict[PlaneIndex, list[PlaneIndex]] = defaultdict(list)

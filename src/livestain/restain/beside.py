@@ -93,7 +93,7 @@ def raw_planes(
         for c in range(len(recording.channels))
     }
     shape = (len(places), max(place.n_t for place in places), max(place.n_z for place in places))
-    frame, _ = recording.frame_format(0)
+    frame, dtype = recording.frame_format(0)
     return RawPlanes(
         names=recording.channels,
         planned=planned,
@@ -101,6 +101,7 @@ def raw_planes(
         frame=frame,
         pixel_size_um=pixel,
         z_step_um=z_step_um or recording.z_step_um,
+        most=255 if dtype == np.uint8 else 65535,
     )
 
 
@@ -113,6 +114,7 @@ def raw_channels(raw: RawPlanes) -> list[ChannelPlan]:
             kind="raw",
             color="FFFFFF" if kind_of_channel(name) in bright else "00FF00",
             planned=blocks_from(raw.planned[c], raw.shape),
+            display=(0.0, float(raw.most)) if raw.most < 65535 else None,
         )
         for c, name in enumerate(raw.names)
     ]

@@ -13,17 +13,19 @@ from livestain.errors import BundleError, LivestainError, StoreError
 from livestain.recordings import is_store
 from livestain.restain.asking import begun_with
 from livestain.restain.beside import beside
+from livestain.restain.made_by import made_by
 from livestain.stain.backlog import Task
 from livestain.stain.models import Models
 from livestain.stain.planes import planes_of
 from livestain.stain.provenance import versions_of
 from livestain.stain.setup import worker_setup
-from livestain.store import journal_lines, open_store
+from livestain.store import open_store
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
+    from livestain.bundle.description import BundleDescription
     from livestain.planes import PlaneIndex
     from livestain.stain.planes import Planes
     from livestain.store import Store
@@ -52,7 +54,7 @@ class ChannelVerdict:
     rms : float
         Worst root mean square difference of a plane, relative to the plane's own standard deviation.
     tolerance : float
-        What the bundle allows.
+        What the bundle allows, for the precisions of then and now.
     surroundings : list of str
         What is different now from when they were made: device, backend, versions.
     failed : list of str
@@ -192,47 +194,79 @@ def verify_staining(
         }
         sources = stack.enter_context(planes_of(opened))
         there = sources.present_indices()
-        loaded = Models(lambda *_: None)
-        told = _surroundings(opened)
+        told = made_by(opened)
         # The number of threads decides the order of sums, and so the last bits.
-        threads = threads or next((told[c].get("threads") for c in bundles if c in told), None)
-        from livestain.inference import backend_names  # with torch, which reading asks nothing of
-
-        # And another backend may be another precision: that of then, if it is one and still known.
-        then = {told[c].get("backend") for c in bundles if c in told}
-        backend = next((name for name in backend_names() if then == {name}), "auto")
-        loaded.load(
-            worker_setup(
-                plan, bundles, device=device, backend=backend, threads=threads, live=False
-            ),
-            stack,
+        threads = threads or next(
+            (told.last[c].get("threads") for c in bundles if c in told.last), None
         )
         todo = {c: _chosen([i for i in sorted(there) if i.c == c], planes) for c in bundles}
         total, done = sum(map(len, todo.values())), 0
-        verdicts = []
-        for now in loaded.facts():
-            c = now["c"]
-            bundle = bundles[c][0]
-            verdict = ChannelVerdict(
+        verdicts = {
+            c: ChannelVerdict(
                 plan.channels[c].name,
                 bundle.name,
                 bundle.sha256,
                 tolerance=bundle.description.tolerance,
-                surroundings=_differences(told.get(c, {}), now, told["versions"]),
             )
-            verdicts.append(verdict)
-            for index in todo[c]:
-                if stop is not None and stop.is_set():
-                    return VerifyReport(str(path), verdicts, interrupted=True)
-                needed = plan.sources_of(index)
-                if there.issuperset(needed):
-                    _compare(verdict, opened, sources, loaded, index, needed)
-                else:
-                    verdict.not_comparable += 1
-                done += 1
-                if progress is not None:
-                    progress(done, total)
-    return VerifyReport(str(path), verdicts, interrupted=False)
+            for c, (bundle, _) in bundles.items()
+        }
+        # Another backend may be another precision: each plane is judged by the one that made it.
+        rounds: dict[str, dict[int, list[PlaneIndex]]] = {}
+        for c, indices in todo.items():
+            for index in indices:
+                backend = _known(told.of(index).get("backend"))
+                rounds.setdefault(backend, {}).setdefault(c, []).append(index)
+        for backend, by_channel in rounds.items():
+            with ExitStack() as models_open:
+                loaded = Models(lambda *_: None)
+                loaded.load(
+                    worker_setup(
+                        plan,
+                        {c: bundles[c] for c in by_channel},
+                        device=device,
+                        backend=backend,
+                        threads=threads,
+                        live=False,
+                    ),
+                    models_open,
+                )
+                for now in loaded.facts():
+                    c = now["c"]
+                    description = bundles[c][0].description
+                    for index in by_channel[c]:
+                        if stop is not None and stop.is_set():
+                            return VerifyReport(str(path), [*verdicts.values()], interrupted=True)
+                        needed = plan.sources_of(index)
+                        if there.issuperset(needed):
+                            then = told.of(index)
+                            for words in _differences(then, now, told.versions):
+                                if words not in verdicts[c].surroundings:
+                                    verdicts[c].surroundings.append(words)
+                            allowed = _allowed(description, then.get("backend"), now["backend"])
+                            verdicts[c].tolerance = max(verdicts[c].tolerance, allowed)
+                            _compare(verdicts[c], allowed, opened, sources, loaded, index, needed)
+                        else:
+                            verdicts[c].not_comparable += 1
+                        done += 1
+                        if progress is not None:
+                            progress(done, total)
+    return VerifyReport(str(path), [*verdicts.values()], interrupted=False)
+
+
+def _known(backend: str | None) -> str:
+    """Return the backend of then; where it is not known, that of fp32 and never whatever is fastest."""
+    from livestain.inference import backend_names  # with torch, which reading asks nothing of
+
+    return backend if backend in backend_names() else "folded"
+
+
+def _allowed(description: BundleDescription, *backends: str | None) -> float:
+    """Return how far predictions of two backends may be apart."""
+    from livestain.inference import backend_names
+    from livestain.inference.proving import parity_limit
+
+    limits = [parity_limit(name, description) for name in backends if name in backend_names()]
+    return max(description.tolerance, *limits)
 
 
 def _chosen(present: Sequence[PlaneIndex], number: int | None) -> list[PlaneIndex]:
@@ -243,6 +277,7 @@ def _chosen(present: Sequence[PlaneIndex], number: int | None) -> list[PlaneInde
 
 def _compare(
     verdict: ChannelVerdict,
+    allowed: float,
     store: Store,
     sources: Planes,
     models: Models,
@@ -268,24 +303,11 @@ def _compare(
     verdict.largest = max(verdict.largest, largest)
     verdict.rms = max(verdict.rms, relative)
     # A single count is what rounding may make of the last bit.
-    if relative > verdict.tolerance and largest > 1:
+    if relative > allowed and largest > 1:
         verdict.failed.append(
             f"{index.words}: RMS difference {relative:.3g} of the plane's standard deviation, and the bundle "
-            f"allows {verdict.tolerance:g}"
+            f"allows {allowed:g}"
         )
-
-
-def _surroundings(store: Store) -> dict[Any, dict[str, Any]]:
-    """Return what the journal last said of each channel's model, by its place, and the versions."""
-    versions: dict[str, Any] = dict(store.attributes.get("versions") or {})
-    told: dict[Any, dict[str, Any]] = {}
-    for line in journal_lines(store.path):
-        for facts in line.get("models") or []:
-            if isinstance(facts, dict) and "c" in facts:
-                told[facts["c"]] = facts
-        if line.get("kind") == "restain":
-            versions |= line.get("versions") or {}
-    return told | {"versions": versions}
 
 
 def _differences(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from livestain import errors
 from livestain.errors import LivestainError, WorkerError
 from livestain.stain.life import End, HostSettings, HostState, live
+from livestain.stain.models import wanted_backend
 from livestain.stain.outbox import Outbox
 from livestain.stain.protocol import index_of
 from livestain.stain.setup import placed
@@ -194,7 +195,10 @@ class WorkerHost:
                     return
                 self._bury(end)
                 barren = 0 if self._progress() > done_before else barren + 1
-                if state.ready is None or barren >= self._settings.max_barren_deaths:
+                # A backend that ended the process is not tried again, so another start may succeed; where
+                # one is named, it would end alike.
+                patient = state.ready is not None or wanted_backend(self._setup) == "auto"
+                if not patient or barren >= self._settings.max_barren_deaths:
                     error = WorkerError(
                         f"The staining worker could not be kept running: {end.why}. Raw data is not "
                         "affected; planes that are not stained stay owed."

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from livestain.planes import PlaneIndex
 from livestain.stain.stained import Stained
+from livestain.store import journal_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,6 +38,8 @@ class Ledger:
         self._planned: dict[int, frozenset[PlaneIndex]] = {}
         self._settled: set[PlaneIndex] = set()
         self._news = threading.Condition()
+        self._precisions: dict[int, str] = {}
+        """In which the planes of a channel were made last."""
         self._store: Store | None = None
         self._journal: Journal | None = None
         self._early: list[tuple[str, dict[str, Any]]] = []  # told before there was a journal
@@ -46,6 +49,10 @@ class Ledger:
         with self._news:
             self._store, self._journal = store, journal
             early, self._early = self._early, []
+        for line in journal_lines(store.path):  # of earlier sessions
+            for facts in line.get("models") or []:
+                if line.get("kind") == "worker" and facts.get("precision"):
+                    self._precisions[facts["c"]] = facts["precision"]
         for kind, message in early:
             self._write(kind, message)
 
@@ -105,9 +112,26 @@ class Ledger:
             case "fault":
                 self._journal.append(kind, **fields)
             case "ready":
+                for facts in message.get("models") or []:
+                    self._note_precision(facts)
                 told = {key: fields[key] for key in ("pid", "worker", "models") if key in fields}
                 self._journal.append("worker", **told)
         return None
+
+    def _note_precision(self, facts: dict[str, Any]) -> None:
+        """Note where planes of a channel are made in another precision than those before."""
+        precision = facts.get("precision")
+        if precision is None:
+            return
+        before = self._precisions.setdefault(facts["c"], precision)
+        if precision != before:
+            assert self._store is not None  # noqa: S101 - as in `_write`
+            name = self._store.plan.channels[facts["c"]].name
+            self.notes.append(
+                f"{name}: planes were made in {before} and in {precision} ({facts.get('backend')}); their "
+                "values differ by what the precision costs"
+            )
+            self._precisions[facts["c"]] = precision
 
     def arrive(self, index: PlaneIndex) -> None:
         """Note that a raw plane is in the store."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from livestain.errors import BundleError, StoreError
 from livestain.flat_field import FlatField
-from livestain.stain.recent import RecentPlanes
+from livestain.stain.recent import RecentPlanes, bytes_to_keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from livestain.stain.planes import Planes
     from livestain.stain.protocol import WorkerSetup
 
-__all__ = ["Models", "Predicted"]
+__all__ = ["Models", "Predicted", "wanted_backend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Models:
                         pixel_size_um=setup.pixel_size_um,
                         z_step_um=setup.z_step_um,
                         threads=setup.threads,
-                        backend=_backend(setup),
+                        backend=model.backend or wanted_backend(setup),
                         shape_yx=setup.shape,
                         n_z=setup.n_z,
                         tile_step=model.tile_step,
@@ -130,7 +130,20 @@ class Models:
             self._by_channel[model.c] = (model.bundle, output)
             if model.flat_field or model.dark_frame:
                 self._corrections[model.c] = FlatField(model.flat_field, model.dark_frame)
+        self._recent = RecentPlanes(bytes_to_keep(self._shared_planes(setup), setup.shape))
         return max(self._warm_ms.values())
+
+    def _shared_planes(self, setup: WorkerSetup) -> int:
+        """Return how many planes have to be kept so that none is read for two windows."""
+        most = 0
+        for stainer in self._stainers.values():
+            spec = stainer.bundle.description.input
+            window = spec.window
+            times = window.past + 1 + window.future
+            # All positions and depths come between two time points; the depths of one come together.
+            each = setup.n_p * setup.n_z * times if times > 1 else window.n_z
+            most += len(spec.kinds) * each
+        return most
 
     def facts(self) -> list[dict[str, Any]]:
         """Return what the journal says of each channel's model."""
@@ -148,6 +161,7 @@ class Models:
                 "bundle": stainer.bundle.name,
                 "device": stainer.device,
                 "backend": stainer.backend,
+                "precision": stainer.precision,
                 "threads": torch.get_num_threads(),
                 "cpu": torch.backends.cpu.get_cpu_capability(),
                 "tile": stainer.tile,
@@ -178,7 +192,8 @@ class Models:
         if last is None or last.sources != task.sources:
             self._last.pop(key, None)  # a stack is large: never hold two of one model
             began = perf_counter_ns()
-            planes = self._recent.read(there, task.sources)
+            window = self._stainers[name].bundle.description.input.window
+            planes = self._recent.read(there, task.sources, whole_stack=window.whole_stack)
             if correction is not None:
                 _correct(planes, task.sources, correction)
             read = perf_counter_ns()
@@ -194,7 +209,7 @@ class Models:
         return Predicted(plane, last.read_ns, last.model_ns)
 
 
-def _backend(setup: WorkerSetup) -> str:
+def wanted_backend(setup: WorkerSetup) -> str:
     """Return the backend that was asked for, by the setup or else by the environment."""
     if setup.backend != "auto":
         return setup.backend

@@ -51,6 +51,8 @@ class RawPlanes:
     pixel_size_um : float
     z_step_um : float or None
         None: one plane, or uneven.
+    most : int
+        Largest count that there may be.
     """
 
     names: tuple[str, ...]
@@ -59,11 +61,13 @@ class RawPlanes:
     frame: tuple[int, int]
     pixel_size_um: float
     z_step_um: float | None
+    most: int = 65535
 
     @classmethod
     def of(cls, plan: StorePlan) -> RawPlanes:
         """Return what a store's plan says of its raw planes."""
         raw = [c for c, channel in enumerate(plan.channels) if channel.kind == "raw"]
+        displays = [plan.channels[c].display for c in raw] or [None]
         return cls(
             names=tuple(plan.channels[c].name for c in raw),
             planned={c: {(i.p, i.t, i.z) for i in plan.planned_indices(c)} for c in raw},
@@ -71,6 +75,8 @@ class RawPlanes:
             frame=(plan.height, plan.width),
             pixel_size_um=plan.pixel_size_um,
             z_step_um=plan.z_step_um,
+            # A run writes the range of the camera's bits as what is shown.
+            most=int(max(shown[1] if shown else 65535 for shown in displays)),
         )
 
 
@@ -126,6 +132,7 @@ def plan_virtual(virtual: VirtualChannel, bundle: Bundle, raw: RawPlanes, c: int
         # Of the source alone: another channel's stack is of no use to the model.
         n_z=len({z for _, _, z in raw.planned[first_c]}),
         z_step_um=raw.z_step_um,
+        most=raw.most,
     )
     sources = all_sources(virtual, bundle, raw.names)
     window_plan = WindowPlan.model_validate(

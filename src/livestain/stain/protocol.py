@@ -42,6 +42,9 @@ class ChannelModel(Settings):
     device: str | None = None
     """Where it computes, where that is another than the setup's: there was no memory."""
 
+    backend: str | None = None
+    """Name of the backend that runs it, where that is another than the setup's."""
+
     tile_step: int = 0
     """How many times smaller tiles it begins with; 0: with whole planes."""
 
@@ -57,6 +60,9 @@ class WorkerSetup(Settings):
 
     pixel_size_um: float
     """Of the microscope, micrometres."""
+
+    n_p: int = 1
+    """Positions."""
 
     n_z: int = 1
     """Planes of a stack; models of whole stacks are warmed with as many."""

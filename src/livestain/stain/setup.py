@@ -44,6 +44,7 @@ def worker_setup(
     return WorkerSetup(
         shape=(plan.height, plan.width),
         pixel_size_um=plan.pixel_size_um,
+        n_p=plan.n_p,
         n_z=plan.n_z,
         z_step_um=plan.z_step_um,
         models=tuple(

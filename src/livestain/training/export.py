@@ -166,14 +166,16 @@ def _quantise_on(
                 f"{data} is not what {run.path} was trained on: the movie {other[0]} has other planes. "
                 "Give that data, or export without int8."
             )
-        examples = examples_of(pairs, whole_stack=stacks)
+        examples_of(pairs, whole_stack=stacks)  # refuses too few
 
     def made(
         onnx: bytes, module: StainModule, test: tuple[NDArray[np.uint16], NDArray[np.float32]]
     ) -> tuple[bytes, Int8] | None:
-        result = quantise(onnx, module, examples, test, bound=bound)
+        with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
+            examples = examples_of(found.select([*run.data["movies"]]), whole_stack=stacks)
+            result = quantise(onnx, module, examples, test, bound=bound)
         tell(result.words)
-        return None if result.weights is None else (result.weights, result.stated)
+        return result.made
 
     return made
 

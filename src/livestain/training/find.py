@@ -152,9 +152,12 @@ class _Finder:
     def _check_order(self) -> None:
         """Refuse windows and stacks of images of which nobody knows the neighbours."""
         spec, recording = self._spec, self._recording
-        over_time = recording.ordered and any(place.n_t > 1 for place in recording.places)
-        if spec.time_series and recording.places and not over_time:
-            what = "has a single time point" if recording.ordered else "does not say what came when"
+        single = [place.label or place.name for place in recording.places if place.n_t == 1]
+        if spec.time_series and recording.places and (single or not recording.ordered):
+            some = len(single) < len(recording.places)
+            what = "has a single time point" + (f" at {single[0]!r}" if some and single else "")
+            if not recording.ordered:
+                what = "does not say what came when"
             raise DataError(
                 f"Running normalisation, which {spec.asker} asks for, needs time series: its statistics are "
                 f"those of earlier time points, and {recording.path} {what}. Give recordings over time "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from livestain.errors import LivestainError
-from livestain.inference.backends.plain import folded_module, unsupported
+from livestain.inference.backends.plain import convolutions, folded_module, unsupported
 from livestain.inference.cache import cache_folder, key_of
 from livestain.inference.device import device_name
 
@@ -48,14 +48,19 @@ class Inductor:
         if why is not None:
             return why
         folder = packages_folder(network, device, self.precision)
-        if not any(folder.glob("*.pt2")):
+        if not any(folder.glob("[!.]*.pt2")):
             return "not compiled for this model and device yet: livestain bench --tune"
         return None
+
+    def compiled(self, network: Network, device: torch.device) -> list[str]:
+        """Return the shapes that were compiled, in words: with another one it is another candidate."""
+        folder = packages_folder(network, device, self.precision)
+        return sorted(path.stem for path in folder.glob("[!.]*.pt2"))
 
     def load(self, network: Network, device: torch.device) -> Predict:
         """Find the packages; each is loaded when its shape first comes."""
         folder = packages_folder(network, device, self.precision)
-        if not any(folder.glob("*.pt2")):
+        if not any(folder.glob("[!.]*.pt2")):
             raise LivestainError(f"{self.unready(network, device)}.")
         return _Packages(folder, network, device, self.precision)
 
@@ -89,7 +94,8 @@ class _Packages:
 
             def run(x: torch.Tensor) -> torch.Tensor:
                 # Its strides are compiled in: the layout must be the one that it was compiled for.
-                predicted: torch.Tensor = package(x.contiguous(memory_format=layout))
+                with convolutions(self._device, tf32=False):  # what torch itself would take on GPUs
+                    predicted: torch.Tensor = package(x.contiguous(memory_format=layout))
                 return predicted
 
             self._loaded[shape] = run

@@ -60,17 +60,34 @@ class _Graphs:
         self._run = run
         self._device = device
         self._captured: OrderedDict[torch.Size, _Captured] = OrderedDict()
-        self._seen: set[torch.Size] = set()
+        self._plain: set[torch.Size] = set()
+        """Shapes that could not be captured."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         captured = self._captured.get(x.shape)
         if captured is None:
             # The tiles of a plane have many shapes: graphs that push each other out would be captured
             # anew for each tile, at a hundred times the cost of running it.
-            if len(self._captured) >= _MOST_SHAPES:
+            if len(self._captured) >= _MOST_SHAPES or x.shape in self._plain:
                 return self._run(x)
-            captured = self._captured[x.shape] = _Captured(self._run, x, self._device)
+            stream = torch.cuda.current_stream(self._device)
+            try:
+                captured = _Captured(self._run, x, self._device)
+            except RuntimeError:
+                # Capturing needs the feature maps a second time, and what it raises where there is no
+                # memory is often another error than that. If memory is short, the plain run says so.
+                self._plain.add(x.shape)
+            if captured is None:
+                torch.cuda.set_stream(stream)  # a capture that fails at its end leaves its own
+                torch.cuda.synchronize(self._device)
+                torch.cuda.empty_cache()
+                return self._run(x)
+            self._captured[x.shape] = captured
         return captured(x)
+
+    def forget(self) -> None:
+        """Give the graphs and their feature maps back; they are captured again when they are needed."""
+        self._captured.clear()
 
     def close(self) -> None:
         """Give the graphs and their feature maps back."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from livestain.errors import LivestainError
+from livestain.inference.device import cpu_sums_int8
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,7 +41,10 @@ class OnnxRuntime:
         """Return why not; see `Backend`."""
         if device.type != "cpu" and network.module is not None:
             return "computes on the CPU alone"
-        return lacks_onnx(network, self.precision)
+        why = lacks_onnx(network, self.precision)
+        if why is None and self.precision == "int8" and not cpu_sums_int8():
+            why = "this CPU has no VNNI: sums of 8-bit products saturate, and are not what was calibrated"
+        return why
 
     def load(self, network: Network, device: torch.device) -> Predict:
         """Open a session."""
