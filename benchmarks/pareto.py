@@ -71,7 +71,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=300, help="processor time of a training")
     parser.add_argument("--steps", type=int, help="instead of what the budget buys")
     parser.add_argument("--threads", type=int, default=2, help="of the predictions")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--backends", nargs="+", help="all that are ready where left out")
     parser.add_argument("--teacher", help="bundle that teaches, in recipes that have a teacher")
     parser.add_argument("--out", type=Path, default=RESULTS / "pareto.json")
     return parser.parse_args()
@@ -162,7 +163,7 @@ def latency(arguments: argparse.Namespace) -> None:
     cells: dict[tuple[str, str], Any] = {}
     refused: dict[str, dict[str, str]] = {}
     for name, bundle in bundles.items():
-        for backend in backend_names():
+        for backend in arguments.backends or backend_names():
             stainer = Stainer(bundle, device="cpu", backend=backend)
             if stainer.backend == backend:
                 cells[name, backend] = stainer
