@@ -163,8 +163,8 @@ def quantise(
     # With the test input, on which every runtime is held to the tolerance: outside of the calibrated range
     # int8 clips, and that would say nothing of the planes it is for.
     seen = _network_input(module, flat)
-    planes = (_network_input(module, counts) for counts in examples.calibration)
-    tiles = (tile for x in planes for tile in _tiles(x, seen.shape[2:]))
+    inputs = (_network_input(module, counts) for counts in examples.calibration)
+    tiles = (tile for x in inputs for tile in _tiles(x, seen.shape[2:]))
     weights = _static_int8(onnx, itertools.chain((seen,), tiles))
     predict = _runner(weights)
     losses: list[list[float]] = []  # of each pair, by output
