@@ -103,3 +103,13 @@ def test_what_is_not_marked_cannot_be_cut(tmp_path):
         node.output[:] = ["plain" if each == INPUT else each for each in node.output]
     with pytest.raises(ValueError, match="does not mark its network"):
         cut_network(model)
+
+
+def test_the_file_does_not_say_where_it_was_exported(tmp_path):
+    """torch's exporter writes stack traces, with the paths of whoever ran it, beside each operator."""
+    module = StainModule(build_network("unet2d", width=4, depth=1)).eval()
+    export_onnx(module, torch.zeros(1, 1, 32, 32), tmp_path / "whole.onnx")
+    assert b"onnx_export.py" not in (tmp_path / "whole.onnx").read_bytes()
+    assert b"network_input" in (tmp_path / "whole.onnx").read_bytes()
+    assert b"site-packages" not in (tmp_path / "whole.onnx").read_bytes()
+    assert b"module.py" not in (tmp_path / "whole.onnx").read_bytes()

@@ -95,8 +95,9 @@ def export_onnx(
             registry.setLevel(level)
         model = onnx.load(path)
         # Backends run the network alone, which is cut out of this file.
-        if mark_network(model, rank=module.dims + 2):
-            onnx.save(model, path)
+        mark_network(model, rank=module.dims + 2)
+        _forget_origin(model)
+        onnx.save(model, path)
         onnx.checker.check_model(model)
     sides = model.graph.input[0].type.tensor_type.shape.dim
     if frozen := [axis for axis in axes if sides[axis].HasField("dim_value")]:
