@@ -1,8 +1,10 @@
 """Models as other tools write them, and what bioimageio.core predicts with them."""
 
+import shutil
 import warnings
 
 import numpy as np
+import yaml
 
 PIXEL = 0.125
 """Pixel size in micrometres; exact in every float, as the format's sizes like it."""
@@ -281,4 +283,13 @@ def write_foreign(
             np.ascontiguousarray(core_predict(folder / "rdf.yaml", planes)[0]),
         )
         write()
+    return folder
+
+
+def copy_changed(model, folder, how):
+    """Copy a model, let `how` change its rdf.yaml's content, and return the copy's folder."""
+    shutil.copytree(model, folder)
+    rdf = yaml.safe_load((folder / "rdf.yaml").read_text())
+    how(rdf)
+    (folder / "rdf.yaml").write_text(yaml.safe_dump(rdf))
     return folder

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 import yaml
-from foreign_cases import picture, write_foreign
+from foreign_cases import copy_changed, picture, write_foreign
 
 from livestain.bundle import read_bundle
 from livestain.bundle.add import add_model
@@ -37,14 +37,7 @@ def eight(tmp_path_factory):
 def changed(eight, tmp_path):
     """Return a function that gives a copy of the model whose rdf.yaml another function has changed."""
 
-    def change(how):
-        folder = shutil.copytree(eight, tmp_path / "changed")
-        rdf = yaml.safe_load((folder / "rdf.yaml").read_text())
-        how(rdf)
-        (folder / "rdf.yaml").write_text(yaml.safe_dump(rdf))
-        return folder
-
-    return change
+    return lambda how: copy_changed(eight, tmp_path / "changed", how)
 
 
 def test_counts_that_the_model_would_cut_off_are_refused(eight, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from foreign_cases import write_foreign
+from foreign_cases import copy_changed, write_foreign
 
 from livestain.bundle import find_bundle
 from livestain.bundle.add import add_model
@@ -33,14 +33,7 @@ def model(tmp_path_factory):
 def changed(model, tmp_path):
     """Return a function that gives a copy of the model whose rdf.yaml another function has changed."""
 
-    def change(how):
-        folder = shutil.copytree(model, tmp_path / "changed")
-        rdf = yaml.safe_load((folder / "rdf.yaml").read_text())
-        how(rdf)
-        (folder / "rdf.yaml").write_text(yaml.safe_dump(rdf))
-        return folder
-
-    return change
+    return lambda how: copy_changed(model, tmp_path / "changed", how)
 
 
 def axis(rdf, name, side="inputs"):

@@ -15,6 +15,8 @@ HEAVY = [
     *("numpy", "PIL", "pydantic", "qtpy", "PySide6"),
 ]
 
+VERBS = ("demo", "run", "status", "train", "export", "evaluate", "models", "verify", "bench")
+
 
 def loaded_by(code):
     """The heavy packages that some code loads in a process of its own, and what it printed."""
@@ -35,32 +37,12 @@ def test_importing_loads_nothing_heavy(module):
 def test_help_loads_nothing_heavy_and_names_every_verb():
     loaded, help_text = loaded_by("from livestain.cli.app import run; run(['--help'])")
     assert set(loaded) <= {"numpy", "pydantic"}
-    for verb in (
-        "demo",
-        "run",
-        "status",
-        "train",
-        "export",
-        "evaluate",
-        "models",
-        "verify",
-        "bench",
-    ):
+    for verb in VERBS:
         assert verb in help_text
 
 
 def test_every_verb_has_help(livestain):
-    for verb in (
-        "demo",
-        "run",
-        "status",
-        "train",
-        "export",
-        "evaluate",
-        "models",
-        "verify",
-        "bench",
-    ):
+    for verb in VERBS:
         ended = livestain(verb, "--help")
         assert ended.code == 0
         assert "Usage" in ended.out

@@ -24,11 +24,13 @@ import torch
 from livestain.bundle.description import MOST_INT8_DIFFERENCE, Int8
 from livestain.bundle.parity import relative_difference
 from livestain.errors import SettingsError
+from livestain.inference.backends import get_backend
+from livestain.inference.network import Network
 from livestain.inference.padded import stain_padded
 from livestain.metrics import pearson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -166,7 +168,9 @@ def quantise(
     inputs = (_network_input(module, counts) for counts in examples.calibration)
     tiles = (tile for x in inputs for tile in _tiles(x, seen.shape[2:]))
     weights = _static_int8(onnx, itertools.chain((seen,), tiles))
-    predict = _runner(weights)
+    # As it runs live, and by what every installation has.
+    made = Network(module=None, onnx=None, int8=lambda: weights, dims=module.dims, identity="")
+    predict = get_backend("onnxruntime-int8").load(made, torch.device("cpu"))
     losses: list[list[float]] = []  # of each pair, by output
     apart: list[list[float]] = []
     with torch.inference_mode():
@@ -316,19 +320,3 @@ def _static_int8(onnx: bytes, inputs: Iterator[NDArray[np.float32]]) -> bytes:
         finally:
             root.setLevel(level)
         return made.read_bytes()
-
-
-def _runner(weights: bytes) -> Callable[[torch.Tensor], torch.Tensor]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def predict(x: torch.Tensor) -> torch.Tensor:
-        (y,) = session.run(None, {name: x.contiguous().numpy()})
-        return torch.from_numpy(y)
-
-    return predict
