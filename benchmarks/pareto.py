@@ -75,7 +75,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2, help="of the predictions")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backends", nargs="+", help="all that are ready where left out")
-    parser.add_argument("--teacher", help="bundle that teaches, in recipes that have a teacher")
+    parser.add_argument(
+        "--teacher",
+        nargs="+",
+        help="bundle (or several) that teaches, in recipes that have a teacher",
+    )
     parser.add_argument("--out", type=Path, default=RESULTS / "pareto.json")
     return parser.parse_args()
 
@@ -123,7 +127,9 @@ def train(arguments: argparse.Namespace) -> None:
             if not (run / "finished.json").exists():
                 more = ["--resume"] if (run / "checkpoints").is_dir() else []
                 if arguments.teacher:
-                    more += ["--set", f"loss.teacher={arguments.teacher}"]
+                    one, *others = arguments.teacher
+                    named = json.dumps([one, *others]) if others else one
+                    more += ["--set", f"loss.teacher={named}"]
                 livestain(
                     *("train", str(path), "--data", str(arguments.data), "--out", str(run)),
                     *("--leave-out", fold, "--steps", str(n), "--threads", "1", "--device", "cpu"),

@@ -59,6 +59,15 @@ def evaluate(
     device: Annotated[
         str, typer.Option("--device", help="Where to predict: auto, cpu, cuda, cuda:N.")
     ] = "auto",
+    views: Annotated[
+        int,
+        typer.Option(
+            "--views",
+            metavar="N",
+            help="With 8, average the predictions of the planes mirrored and turned by quarters, to see what "
+            "that is worth; live runs predict once. Not for DIC.",
+        ),
+    ] = 1,
     metrics: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +130,7 @@ def evaluate(
             device=device,
             pixel_size_um=pixel_size,
             z_step_um=z_step,
+            views=views,
             metrics=metrics.split(",") if metrics is not None else None,
             split=split,
             run=run,
@@ -173,7 +183,8 @@ def _pearson_table(found: Evaluation) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(f"{found.bundle}: {found.output}, Pearson correlation"))
+    averaged = f", means over {found.views} views" if found.views != 1 else ""
+    table = Table(title=escape(f"{found.bundle}: {found.output}, Pearson correlation{averaged}"))
     for column in ("movie", "images", "frames", "prediction", "control", "gain", "shuffled"):
         table.add_column(column, justify="left" if column == "movie" else "right")
     scores = found.by_metric["pearson"]

@@ -4,6 +4,7 @@ from .encoding import Counts
 from .pipeline import Pipeline
 from .placement import Shortage
 from .stainer import Stainer
+from .views import stain_views
 
 __all__ = [
     "Backend",
@@ -14,4 +15,5 @@ __all__ = [
     "backend_names",
     "register_backend",
     "resolve_device",
+    "stain_views",
 ]

@@ -23,17 +23,23 @@ def read_scores(paths: Sequence[Path | str]) -> list[dict[str, Any]]:
     Raises
     ------
     DataError
-        If a file is missing or is something else.
+        If a file is missing or is something else, or scores what no live run predicts.
     """
     found = []
     for path in map(Path, paths):
         try:
             scores = json.loads(path.read_text(encoding="utf-8").strip().splitlines()[-1])
             found.append({"by_movie": dict(scores["by_movie"]), "bundle": str(scores["bundle"])})
+            views = scores.get("views", 1)
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise DataError(
                 f"{path} holds no scores. Expected the output of `livestain evaluate … --json`."
             ) from error
+        if views != 1:
+            raise DataError(
+                f"The scores in {path} are of predictions averaged over {views} views, which no live run "
+                "makes. Give those of `livestain evaluate` without --views."
+            )
     return found
 
 
@@ -188,7 +194,7 @@ def _network_lines(recipe: Recipe, parameters: int) -> list[str]:
     loss = ", ".join(
         f"{name} {weight:g}"
         for name, weight in recipe.loss
-        if isinstance(weight, (int, float)) and weight > 0
+        if isinstance(weight, (int, float)) and weight > 0 and name != "teacher_views"
     )
     if recipe.cycle is not None:
         weights = recipe.cycle
@@ -212,14 +218,22 @@ def _selection_lines(run: RunFolder) -> list[str]:
     )
     step = finished.get("weights_of_step", finished["steps"])
     lines = [f"- Of step {step}, {averaged}: {finished.get('why', 'the last step')}."]
+    named = run.data.get("teacher") or []
+    teachers = [named] if isinstance(named, dict) else named
     lines += [
         f"- {words} `{known['name']}` (rdf.yaml: SHA-256 `{known['sha256']}`)."
         for words, known in (
             ("Began with the weights of", run.data.get("start")),
-            ("Taught by", run.data.get("teacher")),
+            *(("Taught by", teacher) for teacher in teachers),
         )
         if known
     ]
+    averaged_over = [
+        *([f"these {len(teachers)} teachers"] if len(teachers) > 1 else []),
+        *(["8 mirrored and quarter-turned views"] if recipe.loss.teacher_views == 8 else []),
+    ]
+    if averaged_over:
+        lines.append(f"  What it was taught are means over {' and '.join(averaged_over)}.")
     if recipe.selection.weights == "best":
         lines.append(
             "  So the validation data chose, and its scores are no scores on held-out data."

@@ -12,10 +12,13 @@ from livestain.training.bar import new_progress, tell
 from livestain.training.checks import run_checks, sentences
 from livestain.training.find import find_pairs
 from livestain.training.pairs import PairSpec
-from livestain.training.run_folder import TEACHER
 from livestain.training.sampling import WholePairs
 from livestain.training.split import split_pairs
-from livestain.training.teacher import TeacherPredictions, predict_with_teacher
+from livestain.training.teacher import (
+    TeacherPredictions,
+    predict_with_teacher,
+    predictions_folder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,19 +61,20 @@ class Prepared:
     def teach(
         self, out: Path, where: torch.device, ranks: Ranks, *, progress: bool
     ) -> TeacherPredictions | None:
-        """Return what the teacher predicts of the training pairs, if the recipe has one.
+        """Return what the teachers predict of the training pairs, if the recipe has any.
 
-        The first process lets it predict; the others wait.
+        The first process lets them predict; the others wait.
         """
         if self.recipe.loss.teacher is None:
             return None
+        named = self.facts["teacher"]
+        hashes = [one["sha256"] for one in ([named] if isinstance(named, dict) else named)]
+        folder = predictions_folder(out, hashes, self.recipe.loss.teacher_views)
         if ranks.first:
             with _bar("the teacher predicts", shown=progress) as tick:
-                predict_with_teacher(
-                    self.recipe, self.train, out / TEACHER, device=str(where), tick=tick
-                )
+                predict_with_teacher(self.recipe, self.train, folder, device=str(where), tick=tick)
         ranks.wait()
-        return TeacherPredictions(out / TEACHER)
+        return TeacherPredictions(folder)
 
 
 @contextmanager
@@ -128,7 +132,7 @@ def prepare(
             "monitored": watched.names[0] if watched else None,
             "split": split.to_dict(),
             "start": _identity(recipe.start),
-            "teacher": _identity(recipe.loss.teacher),
+            "teacher": _identities(recipe.loss.teacher),
             "reference": report.reference_of(split.train.pairs).model_dump(mode="json"),
         }
         recipe = _as_it_was(recipe, chosen, split)
@@ -165,6 +169,15 @@ def _identity(bundle_name: str | None) -> dict[str, str] | None:
         return None
     bundle = find_bundle(bundle_name)
     return {"name": bundle.name, "sha256": bundle.sha256}
+
+
+def _identities(
+    given: str | tuple[str, ...] | None,
+) -> dict[str, str] | list[dict[str, str] | None] | None:
+    """Return which bundle it is; of a list of bundles, a list."""
+    if given is None or isinstance(given, str):
+        return _identity(given)
+    return [_identity(name) for name in given]
 
 
 def _with_target_statistics(recipe: Recipe, train: PairSet, report: CheckReport) -> Recipe:

@@ -152,6 +152,8 @@ def open_run(
     ------
     DataError
         If the folder cannot be written, or its recipe or data differ.
+    SettingsError
+        If the folder's recipe cannot be read.
     """
     if not resume:
         with _told(out):
@@ -160,8 +162,14 @@ def open_run(
             write_json(out / DATA, facts)
             (out / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         return
-    for name, now in ((RECIPE, recipe.to_yaml()), (DATA, _as_json(facts))):
-        if (out / name).read_text(encoding="utf-8") != now:
+    # Read and written again: a recipe of before a key was there has that key's default.
+    began = Recipe.from_yaml(out / RECIPE).to_yaml()
+    data = (out / DATA).read_text(encoding="utf-8")
+    for name, then, now in (
+        (RECIPE, began, recipe.to_yaml()),
+        (DATA, data, _as_json(facts)),
+    ):
+        if then != now:
             what = "recipe" if name == RECIPE else "data"
             raise DataError(
                 f"The {what} differs from what the training in {out} began with (see {out / name}). "

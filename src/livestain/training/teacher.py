@@ -1,8 +1,9 @@
-"""The predictions of a teacher, from which a smaller network learns (Hinton 2015)."""
+"""The predictions of one or several teachers, from which a smaller network learns (Hinton 2015)."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,11 @@ from livestain.bundle import find_bundle
 from livestain.bundle.fit import check_pixel_size
 from livestain.errors import SettingsError
 from livestain.files import replacing
-from livestain.inference import Stainer
+from livestain.inference import Stainer, stain_views
+from livestain.training.run_folder import TEACHER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -23,11 +25,11 @@ if TYPE_CHECKING:
     from livestain.training.pairs import Pair, PairSet
     from livestain.training.recipe import Recipe
 
-__all__ = ["TeacherPredictions", "check_teacher", "predict_with_teacher"]
+__all__ = ["TeacherPredictions", "check_teacher", "predict_with_teacher", "predictions_folder"]
 
 
 class TeacherPredictions:
-    """What a teacher predicted of each training pair, on disk, in the student's unit.
+    """What the teachers predicted of each training pair, on disk, in the student's unit.
 
     It can be sent to other processes.
 
@@ -60,16 +62,19 @@ def predict_with_teacher(
     device: str,
     tick: Callable[[int, int], None] | None = None,
 ) -> TeacherPredictions:
-    """Let the recipe's teacher predict every pair once; what is there already stays.
+    """Let the recipe's teacher predict every pair; what is there already stays.
+
+    Of several teachers the predictions are averaged, in the targets' units; before
+    that each teacher's over the views that `loss.teacher_views` asks for (`stain_views`).
 
     Parameters
     ----------
     recipe : Recipe
-        Names the teacher, and its own targets, by whose outputs' names the teacher's are chosen.
+        Names the teachers, and its own targets, by whose outputs' names the teachers' are chosen.
     pairs : PairSet
         What is trained on.
     folder : Path
-        Where the predictions go.
+        Where the predictions go: `predictions_folder`.
     device : str
         "cpu", "cuda" or "cuda:N".
     tick : callable, optional
@@ -82,12 +87,14 @@ def predict_with_teacher(
     SettingsError
         If it does not predict what the recipe's targets are, or looks at other planes.
     """
-    assert recipe.loss.teacher is not None  # noqa: S101 - asked for where the loss distils
-    bundle = find_bundle(recipe.loss.teacher)
-    chosen, planes_of = _outputs(recipe, bundle), _planes(recipe, bundle)
+    bundles = _teachers(recipe)
     predictions = TeacherPredictions(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with Stainer(bundle, device=device, pixel_size_um=recipe.pixel_size_um) as stainer:
+    with ExitStack() as stack:
+        teachers = []
+        for bundle in bundles:
+            stainer = Stainer(bundle, device=device, pixel_size_um=recipe.pixel_size_um)
+            teachers.append(_Teacher(stack.enter_context(stainer), recipe))
+        folder.mkdir(parents=True, exist_ok=True)
         for number, pair in enumerate(pairs.pairs, start=1):
             file = predictions.file(pair)
             if not file.is_file():
@@ -95,28 +102,100 @@ def predict_with_teacher(
                 # Corrected and resampled planes are no whole counts any more; a teacher takes such.
                 if source.dtype not in (np.uint8, np.uint16):
                     source = source.round().clip(0, 65535).astype(np.uint16)
-                found = [stainer.stain(planes)[chosen] for planes in planes_of(source)]
-                whole = found[0] if found[0].ndim == 4 else np.stack(found, axis=1)
+                whole = teachers[0].predict(source)
+                for teacher in teachers[1:]:
+                    whole += teacher.predict(source)
+                whole /= np.float32(len(teachers))
                 with replacing(file) as part, part.open("wb") as opened:
-                    np.save(opened, np.ascontiguousarray(whole, dtype=np.float32))
+                    np.save(opened, whole)
             if tick is not None:
                 tick(number, len(pairs.pairs))
     return predictions
 
 
+def predictions_folder(run: Path, teachers: Sequence[str], views: int) -> Path:
+    """Return where a run keeps what its teachers predict; another one for other teachers and views.
+
+    One teacher that looks once has the folder `teacher` of the run, whose data.json names it.
+
+    Parameters
+    ----------
+    run : Path
+        The training's folder.
+    teachers : sequence of str
+        SHA-256 of each teacher, in the recipe's order.
+    views : int
+        As `loss.teacher_views`.
+    """
+    if len(teachers) == 1 and views == 1:
+        return run / TEACHER
+    words = " ".join([*teachers, str(views)])
+    return run / f"{TEACHER}-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+
+
 def check_teacher(recipe: Recipe) -> None:
-    """Refuse a teacher that cannot teach what the recipe trains, before anything is read or written.
+    """Refuse teachers that cannot teach what the recipe trains, before anything is read or written.
 
     Raises
     ------
     BundleError, SettingsError
         As `predict_with_teacher`.
     """
-    if recipe.loss.teacher is not None:
-        bundle = find_bundle(recipe.loss.teacher)
+    for bundle in _teachers(recipe):
         check_pixel_size(bundle.description, recipe.pixel_size_um)
         _outputs(recipe, bundle)
         _planes(recipe, bundle)
+
+
+class _Teacher:
+    """One of the teachers, opened.
+
+    Parameters
+    ----------
+    stainer : Stainer
+        Stays the caller's, who closes it.
+    recipe : Recipe
+        What is to be taught.
+    """
+
+    def __init__(self, stainer: Stainer, recipe: Recipe) -> None:
+        self._stainer = stainer
+        self._chosen = _outputs(recipe, stainer.bundle)
+        self._planes_of = _planes(recipe, stainer.bundle)
+        self._views = recipe.loss.teacher_views
+
+    def predict(self, source: NDArray[Any]) -> NDArray[np.float32]:
+        """Return what it predicts of a pair's source (sources, planes, y, x): (targets, depth, y, x), new."""
+        found = [
+            stain_views(self._stainer.stain, planes, self._views)[self._chosen]
+            for planes in self._planes_of(source)
+        ]
+        whole = found[0] if found[0].ndim == 4 else np.stack(found, axis=1)
+        return np.ascontiguousarray(whole, dtype=np.float32)
+
+
+def _teachers(recipe: Recipe) -> list[Bundle]:
+    """Return the bundles that teach.
+
+    Raises
+    ------
+    BundleError
+        If there is no such bundle.
+    SettingsError
+        If one is named twice, also by another name: it would count twice.
+    """
+    found: dict[str, str] = {}
+    bundles = []
+    for name in recipe.loss.teachers:
+        bundle = find_bundle(name)
+        if bundle.sha256 in found:
+            raise SettingsError(
+                f"The teachers {found[bundle.sha256]} and {name} of the recipe {recipe.name} are the same "
+                "bundle. Name each once."
+            )
+        found[bundle.sha256] = name
+        bundles.append(bundle)
+    return bundles
 
 
 def _outputs(recipe: Recipe, bundle: Bundle) -> list[int]:

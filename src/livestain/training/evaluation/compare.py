@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from livestain.errors import DataError, SettingsError
+from livestain.inference.views import stain_views
 from livestain.metrics import no_learning_control
 from livestain.training.evaluation.flicker import Flicker, Series, Steps, series_of
 from livestain.training.evaluation.picture import Picture, zscored
@@ -166,6 +167,8 @@ class Comparer:
         By movie.
     other_frames : dict of str to bool
         Whether all partners of the shuffled control are of another frame, by movie.
+    views : int
+        Over how many views each prediction is averaged, as `stain_views` does.
     """
 
     def __init__(
@@ -175,6 +178,8 @@ class Comparer:
         request: Request,
         metrics: tuple[str, ...],
         segmentation: Segmentation,
+        *,
+        views: int = 1,
     ) -> None:
         self._pairs = pairs
         self._stainer = stainer
@@ -182,6 +187,7 @@ class Comparer:
         self.metrics = metrics
         self.stack_metrics = tuple(name for name in ("pearson", "nmse") if name in metrics)
         self.segmentation = segmentation
+        self.views = views
         self.images: list[ImageScores] = []
         self.stacks: list[ImageScores] = []
         self.flicker: dict[str, Flicker | None] = {}
@@ -317,7 +323,8 @@ class Comparer:
     def _predict(self, source: NDArray[Any]) -> NDArray[np.float32]:
         """Return the prediction as (planes, y, x), a single one for windows with an own plane."""
         planes = source.reshape(-1, *source.shape[2:])
-        stained: NDArray[np.float32] = self._stainer.stain(planes)[self._request.place]
+        found = stain_views(self._stainer.stain, planes, self.views)
+        stained: NDArray[np.float32] = found[self._request.place]
         return stained if stained.ndim == 3 else stained[None]
 
     def _own_source(self, source: NDArray[Any], z: int) -> NDArray[Any]:

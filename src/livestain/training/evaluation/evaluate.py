@@ -10,6 +10,7 @@ import numpy as np
 from livestain.bundle.read import Bundle, read_bundle
 from livestain.errors import SettingsError
 from livestain.inference import Stainer
+from livestain.inference.views import check_views
 from livestain.metrics import frame_bootstrap, interval95
 from livestain.training.evaluation.compare import Comparer, Request, what_to_compare
 from livestain.training.evaluation.page import page_text
@@ -49,6 +50,7 @@ def evaluate_bundle(
     device: str = "auto",
     pixel_size_um: float | None = None,
     z_step_um: float | None = None,
+    views: int = 1,
     csv: Path | str | None = None,
     page: Path | str | None = None,
     overwrite: bool = False,
@@ -82,6 +84,10 @@ def evaluate_bundle(
         Of the data, where it is not the bundle's: planes are resampled as live.
     z_step_um : float, optional
         Likewise, for models of whole stacks.
+    views : {1, 8}
+        With 8 each prediction is the mean over the mirrored and quarter-turned views of the planes
+        (`livestain.inference.stain_views`), to see what that is worth: live runs predict once. Not for planes
+        whose contrast has a direction, as that of DIC.
     csv : Path or str, optional
         File to write with the numbers of every image.
     page : Path or str, optional
@@ -99,7 +105,7 @@ def evaluate_bundle(
         If the bundle is damaged, or does not take that pixel size.
     SettingsError
         If the bundle has no such output, there is no such metric or split, the pixel size is not greater
-        than 0, or a file to write is there already.
+        than 0, the number of views is neither 1 nor 8, or a file to write is there already.
     """
     for name, option, size in (
         ("pixel size", "--pixel-size", pixel_size_um),
@@ -110,6 +116,7 @@ def evaluate_bundle(
                 f"The {name} {size:g} um cannot be; expected micrometres greater than 0 "
                 f"({option} UM), or none for the model's own."
             )
+    check_views(views)
     chosen_metrics = choose_metrics(metrics)
     csv, page = (check_place(path, overwrite=overwrite) for path in (csv, page))
     if not isinstance(bundle, Bundle):
@@ -123,7 +130,7 @@ def evaluate_bundle(
         pairs = found.select(movies)
         if split is not None:
             pairs = choose_side(pairs, split, run=run, recipe=request.recipe)
-        comparer = Comparer(pairs, stainer, request, chosen_metrics, segmentation)
+        comparer = Comparer(pairs, stainer, request, chosen_metrics, segmentation, views=views)
         done = 0
         for movie in pairs.movies:
             for _ in comparer.score(movie):
@@ -182,6 +189,7 @@ def _evaluation(
         segmentation=comparer.segmentation.words(),
         data_sha256=data_sha256,
         split=split,
+        views=comparer.views,
         shuffled_other_frames=comparer.other_frames,
         by_metric=metric_scores(images, names, comparer.metrics),
         stacks=metric_scores(comparer.stacks, names, comparer.stack_metrics),

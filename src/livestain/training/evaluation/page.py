@@ -222,7 +222,18 @@ def _declared(evaluation: Evaluation) -> list[str]:
         ),
     )
     split = f" Split: {escape(evaluation.split)}." if evaluation.split else ""
+    views = (
+        [
+            (
+                f"<p>Each prediction is the mean over {evaluation.views} views of the planes, mirrored and "
+                "turned by quarters. Live runs predict once.</p>"
+            )
+        ]
+        if evaluation.views != 1
+        else []
+    )
     return [
+        *views,
         f"<p>Normalisation. {escape(evaluation.normalisation)}</p>",
         f"<p>Mitochondria: {escape(evaluation.segmentation)}.</p>",
         f"<ul>{subjects}</ul><ul>{metrics}</ul>",

@@ -142,6 +142,8 @@ class Evaluation:
         Of the data.
     split : str or None
         Part of a run's split that was scored.
+    views : int
+        Over how many views of the planes each prediction is averaged; in `to_dict` where it is not 1.
     shuffled_other_frames : dict of str to bool
         Whether all partners of the shuffled control are of another frame, by movie.
     by_metric : dict of str to MetricScores
@@ -175,6 +177,7 @@ class Evaluation:
     segmentation: str
     data_sha256: dict[str, str] = field(default_factory=dict)
     split: str | None = None
+    views: int = 1
     shuffled_other_frames: dict[str, bool] = field(default_factory=dict)
     by_metric: dict[str, MetricScores] = field(default_factory=dict)
     stacks: dict[str, MetricScores] = field(default_factory=dict)
@@ -185,8 +188,11 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the scores as plain JSON types, without the single images; None for what is not finite."""
+        left_out = {"images"} if self.views != 1 else {"images", "views"}
         plain = {
-            item.name: getattr(self, item.name) for item in fields(self) if item.name != "images"
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if item.name not in left_out
         }
         about = {name: metric.about for name, metric in METRICS.items()}
         return {name: _plain(value) for name, value in {**plain, "about": about}.items()}

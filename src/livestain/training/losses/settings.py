@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from livestain.bundle.description import NetworkSpec
 from livestain.settings import Settings
@@ -150,13 +150,33 @@ class LossWeights(Settings):
     psf: PSFSettings | None = None
     """For `psf_l1`."""
 
-    teacher: str | None = None
-    """For `distillation`: a bundle, by name or folder."""
+    teacher: str | tuple[str, ...] | None = None
+    """For `distillation`: a bundle, by name or folder; or a list of bundles: their predictions are averaged,
+    in the targets' units."""
+
+    teacher_views: Literal[1, 8] = 1
+    """For `distillation`: with 8 a teacher predicts each pair in its 8 mirrored and quarter-turned views,
+    which are turned back and averaged. Not for planes whose contrast has a direction, as that of DIC."""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """All bundles that teach, by name or folder; none where nothing is distilled."""
+        if self.teacher is None:
+            return ()
+        return (self.teacher,) if isinstance(self.teacher, str) else self.teacher
 
     @property
     def predicts_spread(self) -> bool:
         """Whether the network predicts a log-spread beside each target."""
         return self.gaussian > 0 or self.laplace > 0
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _names_bundles(cls, given: Any) -> Any:
+        names = given if isinstance(given, list | tuple) else [given]
+        if given is not None and not all(isinstance(name, str) for name in names):
+            raise ValueError("expected a bundle, by name or folder, or a list of such")
+        return given
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
@@ -179,6 +199,10 @@ class LossWeights(Settings):
             raise ValueError("psf is given for psf_l1 above 0, and only for it")
         if (self.distillation > 0) != (self.teacher is not None):
             raise ValueError("teacher is given for distillation above 0, and only for it")
+        if self.teacher == ():
+            raise ValueError("teacher is an empty list; give a bundle, or several")
+        if self.teacher_views > 1 and self.teacher is None:
+            raise ValueError("teacher_views above 1 is given for distillation, and only for it")
         return self
 
 
