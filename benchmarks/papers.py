@@ -1,0 +1,151 @@
+"""The study: the methods of four papers on one bench, beside our own recipe.
+
+    LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS
+    LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS --studies hsu --budget-minutes 60
+    python benchmarks/papers.py list
+    python benchmarks/papers.py report
+
+`run` trains and scores every cell (recipe, fold, data set) of benchmarks/study/plan.py that has no result file yet, the
+most important first, and writes results/papers/SCALE/STUDY/CELL.json for each; what was stopped goes on where it was, and
+no cell is begun after `--budget-minutes`. On a CPU the networks of some cells are narrower than the papers' (the scale
+"cpu"; every such change is in the result), every training gets the same processor time of one core, and two calls with
+other `--studies` run well beside each other on two cores. With a CUDA device the papers' networks are trained for equal
+wall time (the scale "cuda").
+
+Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `report` writes docs/study.md from the
+committed result files and benchmarks/study/claims.yaml.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "papers"
+STUDIES = ("real", "hsu", "ounkomol", "koelln", "somani")
+
+
+def main() -> None:
+    arguments = parse()
+    {"run": run, "list": listed, "report": report}[arguments.what](arguments)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "list", "report"])
+    parser.add_argument("--runs", type=Path, help="folder of data and trainings")
+    parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
+    parser.add_argument("--cells", nargs="+", help="of those; all where left out")
+    parser.add_argument("--budget-minutes", type=float, help="begin no cell after that")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--scale", choices=["cpu", "cuda"], help="the device's where left out")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    if arguments.what == "run" and arguments.runs is None:
+        parser.error("run needs --runs: a folder for the data and the trainings.")
+    return arguments
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train and score what has no result yet."""
+    from study.running import Options, environment, result_file, run_cell
+
+    wanted = environment()
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        # Before torch is loaded, which reads them once: a process of its own.
+        again = subprocess.run([sys.executable, *sys.argv], env=os.environ | wanted)
+        sys.exit(again.returncode)
+    import torch
+    from study.plan import REAL, cells
+    from tqdm import tqdm
+
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    real = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
+    if not real.is_dir():
+        sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
+    options = Options(
+        scale=arguments.scale or ("cpu" if device == "cpu" else "cuda"),
+        runs=arguments.runs.absolute(),
+        results=arguments.results,
+        real=real.absolute(),
+        device=device,
+        command=_command(),
+    )
+    options.runs.mkdir(parents=True, exist_ok=True)
+    chosen = _chosen(arguments, cells(options.scale))
+    open_cells = [cell for cell in chosen if not result_file(cell, options).exists()]
+    began = time.monotonic()
+    for cell in tqdm(open_cells, desc="cells"):
+        minutes = (time.monotonic() - began) / 60
+        if arguments.budget_minutes is not None and minutes >= arguments.budget_minutes:
+            left = sum(not result_file(one, options).exists() for one in chosen)
+            print(
+                f"{minutes:.0f} minutes have passed; {left} cells are left. The same command goes on."
+            )
+            return
+        try:
+            found = run_cell(cell, options)
+        except RuntimeError as error:
+            # One recipe that cannot be trained must not cost the others their time.
+            print(f"{cell.study}/{cell.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        told = {k: round(v["pearson"]["mean"], 3) for k, v in found["scores"].items()}
+        tqdm.write(f"{cell.study}/{cell.name}: {found['steps']} steps, Pearson {told}")
+    failed = [cell for cell in chosen if not result_file(cell, options).exists()]
+    if failed:
+        sys.exit(
+            f"{len(failed)} of {len(chosen)} cells failed: " + ", ".join(c.name for c in failed)
+        )
+
+
+def _chosen(arguments: argparse.Namespace, plan: list[Any]) -> list[Any]:
+    names = set(arguments.cells or ())
+    unknown = names - {cell.name for cell in plan}
+    if unknown:
+        sys.exit(f"There is no cell {', '.join(sorted(unknown))}; `papers.py list` tells all.")
+    return [
+        cell
+        for cell in plan
+        if cell.study in arguments.studies and (not names or cell.name in names)
+    ]
+
+
+def _command() -> str:
+    """Return the command without the folders of whoever ran it."""
+    words = list(sys.argv[1:])
+    for i, word in enumerate(words[:-1]):
+        if word in ("--runs", "--results"):
+            words[i + 1] = word.removeprefix("--").upper()
+    return shlex.join(["python", "benchmarks/papers.py", *words])
+
+
+def listed(arguments: argparse.Namespace) -> None:
+    """Tell the cells, and which have results."""
+    from study.plan import SCALES, cells
+
+    for scale in SCALES if arguments.scale is None else [arguments.scale]:
+        for cell in _chosen(arguments, cells(scale)):
+            file = arguments.results / scale / cell.study / f"{cell.name}.json"
+            print(
+                f"{scale:5} {cell.study:9} {cell.name:24} {'done' if file.exists() else '':5} {cell.about}"
+            )
+
+
+def report(arguments: argparse.Namespace) -> None:
+    """Write docs/study.md."""
+    from study.tables import write_study
+
+    write_study(arguments.results, HERE.parent / "docs")
+
+
+if __name__ == "__main__":
+    main()

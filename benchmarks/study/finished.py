@@ -1,0 +1,265 @@
+"""Finished cells of the study, read from their result files, and the numbers that tables are made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from scipy.stats import chi2
+
+from livestain.errors import DataError
+from livestain.settings import describe_validation_error
+
+__all__ = [
+    "SCALES",
+    "CellResult",
+    "Estimate",
+    "Finished",
+    "Score",
+    "mean_of_folds",
+    "read_finished",
+]
+
+SCALES = ("cuda", "cpu")
+"""In the order in which the page has them."""
+
+STATISTICS = {"mean": None, "q5": 0, "q25": 1, "median": 2, "q75": 3, "q95": 4}
+"""What can be asked of a score: its mean, or the place of a quantile."""
+
+_COUNTED = ("objects_a_field", "missed_a_field")
+"""Numbers of objects that were counted in some fields."""
+
+_OF_THE_CELL = (
+    "parameters",
+    "inference_ms",
+    "steps",
+    "batch_size",
+    "wall_seconds",
+    "training_sets",
+)
+"""Numbers that are no estimates."""
+
+
+class _Read(BaseModel):
+    """What is read of a result file; other keys may stand there."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Score(_Read):
+    """One metric of one cell on one set of images."""
+
+    mean: float | None
+    interval: tuple[float, float] | None = None
+    control: float | None = None
+    n: int = 0
+    quantiles: tuple[float | None, ...] | None = None
+
+
+class CellResult(_Read):
+    """One result file; see benchmarks/study/running.py, which writes it."""
+
+    cell: str
+    study: str
+    scale: str
+    recipe: str
+    about: str
+    fold: str | None
+    data: str
+    training_sets: int | None
+    steps: int
+    batch_size: int
+    samples: int
+    budget_seconds: float | None
+    wall_seconds: float
+    looks: tuple[tuple[int, float], ...]
+    plateau: str
+    parameters: int
+    inference_ms: float | None
+    inference_of: str | None
+    reduced: dict[str, Any]
+    scores: dict[str, dict[str, Score]]
+    by_time: dict[str, float] | None = None
+    invented: dict[str, float] | None = None
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+    when: str
+    commit: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number, and how sure it is.
+
+    Attributes
+    ----------
+    value : float
+    low, high : float or None
+        Ends of the 95 % interval; None where there is none.
+    control : float, optional
+        The same of the control without learning.
+    folds : tuple of str
+        Movies left out that it is a mean over.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    control: float | None = None
+    folds: tuple[str, ...] = ()
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The interval; the number itself where there is none."""
+        if self.low is None or self.high is None:
+            return self.value, self.value
+        return self.low, self.high
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All finished cells of one scale."""
+
+    scale: str
+    cells: tuple[CellResult, ...]
+
+    def of(self, study: str, recipe: str | None = None) -> tuple[CellResult, ...]:
+        """Return the cells of a study, or of one of its recipes, by fold."""
+        return tuple(
+            cell
+            for cell in self.cells
+            if cell.study == study and (recipe is None or cell.recipe == recipe)
+        )
+
+    def estimate(
+        self, study: str, recipe: str, metric: str, *, on: str = "held-out", statistic: str = "mean"
+    ) -> Estimate | None:
+        """Return a number of a recipe, the mean over its folds where it has several.
+
+        Parameters
+        ----------
+        study, recipe : str
+        metric : str
+            Of `scores`, or a number of the cell as a whole such as "parameters", "objects_a_field".
+        on : str
+            What was predicted on: a key of `scores`.
+        statistic : str
+            Of `STATISTICS`. A quantile is given the half widths of the mean's interval, since it has none
+            of its own.
+
+        Returns
+        -------
+        Estimate or None
+            None where no cell has it.
+        """
+        folds = {}
+        for cell in self.of(study, recipe):
+            found = _estimate(cell, metric, on, statistic)
+            if found is not None:
+                folds[cell.fold] = found
+        return mean_of_folds(folds) if folds else None
+
+
+def mean_of_folds(folds: Mapping[str | None, Estimate]) -> Estimate:
+    """Return the mean of the folds; half widths of its interval are those of the folds, in quadrature, over n.
+
+    So it says how sure the mean over these very movies is, and nothing of other movies.
+    """
+    n = len(folds)
+    value = sum(one.value for one in folds.values()) / n
+    low = high = control = None
+    if all(one.low is not None for one in folds.values()):
+        low = value - sum((one.value - one.ends[0]) ** 2 for one in folds.values()) ** 0.5 / n
+        high = value + sum((one.ends[1] - one.value) ** 2 for one in folds.values()) ** 0.5 / n
+    controls = [one.control for one in folds.values() if one.control is not None]
+    if len(controls) == n:
+        control = sum(controls) / n
+    names = tuple(sorted(fold for fold in folds if fold is not None))
+    return Estimate(value, low, high, control, names)
+
+
+def read_finished(results: Path) -> list[Finished]:
+    """Read all result files, scale by scale.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of ``SCALE/STUDY/CELL.json``.
+
+    Returns
+    -------
+    list of Finished
+        Of scales that have a cell, in the order of `SCALES`.
+
+    Raises
+    ------
+    DataError
+        If a file is not a result of a cell.
+    """
+    found = []
+    for scale in SCALES:
+        files = sorted((results / scale).glob("*/*.json"))
+        if files:
+            found.append(Finished(scale, tuple(_read(files, scale))))
+    return found
+
+
+def _read(files: Iterable[Path], scale: str) -> Iterable[CellResult]:
+    for file in files:
+        try:
+            cell = CellResult.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            words = (
+                describe_validation_error(error, CellResult)
+                if isinstance(error, ValidationError)
+                else str(error)
+            )
+            raise DataError(
+                f"{file} is not the result of a cell: {words}. Remove it, and run its cell again."
+            ) from error
+        if (cell.scale, cell.study, cell.cell) != (scale, file.parent.name, file.stem):
+            raise DataError(
+                f"{file} holds the cell {cell.scale}/{cell.study}/{cell.cell}; expected the one that its "
+                "name says. Move it there."
+            )
+        yield cell
+
+
+def _estimate(cell: CellResult, metric: str, on: str, statistic: str) -> Estimate | None:
+    if metric in _OF_THE_CELL:
+        value = getattr(cell, metric)
+        return None if value is None else Estimate(float(value))
+    if metric in (*_COUNTED, "unspecific"):
+        return _of_objects(cell.invented or {}, metric)
+    score = cell.scores.get(on, {}).get(metric)
+    if score is None or score.mean is None:
+        return None
+    value, place = score.mean, STATISTICS[statistic]
+    if place is not None:
+        quantile = None if score.quantiles is None else score.quantiles[place]
+        if quantile is None:
+            return None
+        value = quantile
+    if score.interval is None:
+        return Estimate(value, control=score.control)
+    low, high = score.interval
+    return Estimate(value, value - (score.mean - low), value + (high - score.mean), score.control)
+
+
+def _of_objects(invented: Mapping[str, float], metric: str) -> Estimate | None:
+    """Return a number of objects a field, with the exact interval of a Poisson count, or what is left."""
+    if metric not in invented:
+        return None
+    value = float(invented[metric])
+    fields = float(invented.get("fields", 0))
+    if metric not in _COUNTED or fields <= 0:
+        return Estimate(value)
+    n = value * fields
+    low = float(chi2.ppf(0.025, 2 * n)) / 2 if n > 0 else 0.0
+    high = float(chi2.ppf(0.975, 2 * (n + 1))) / 2
+    return Estimate(value, low / fields, high / fields)

@@ -1,0 +1,285 @@
+"""The tables of the four papers' sections, beside the table of claims."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.claims import Claim
+from study.finished import Finished
+from study.markdown import METRICS, estimate, number, table
+
+__all__ = ["PICTURE", "SECTIONS", "Row", "score_table"]
+
+PICTURE = "images/study-merge.png"
+"""Under docs: the merged prediction of two structures, shown where it is there."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table of scores.
+
+    Attributes
+    ----------
+    label : str
+    recipe : str
+        Of the section's study.
+    scored : str
+        Key of the result's `scores`.
+    """
+
+    label: str
+    recipe: str
+    scored: str = "held-out"
+
+
+def score_table(
+    finished: Finished,
+    study: str,
+    rows: Sequence[Row],
+    metrics: Sequence[str],
+    *,
+    head: str,
+    truth: str = "",
+) -> str:
+    """Return a table of scores, with what was trained and the control.
+
+    Parameters
+    ----------
+    finished : Finished
+    study : str
+    rows : sequence of Row
+    metrics : sequence of str
+    head : str
+        Of the first column.
+    truth : str
+        A metric that is also told against the target free of noise; none where empty.
+    """
+    columns = [head, "sets", "steps", *(METRICS[name].label for name in metrics)]
+    if truth:
+        columns.append(f"{METRICS[truth].label}, noise-free target")
+    columns.append("Pearson, control")
+    lines = []
+    for row in rows:
+        line = [row.label]
+        for name in ("training_sets", "steps"):
+            found = finished.estimate(study, row.recipe, name)
+            line.append(number(None if found is None else found.value, name))
+        for name in metrics:
+            score = finished.estimate(study, row.recipe, name, on=row.scored)
+            line.append(estimate(score, name))
+        if truth:
+            score = finished.estimate(study, row.recipe, truth, on=f"{row.scored} truth")
+            line.append(estimate(score, truth))
+        pearson = finished.estimate(study, row.recipe, "pearson", on=row.scored)
+        line.append(number(None if pearson is None else pearson.control, "pearson"))
+        lines.append(line)
+    return table(columns, lines)
+
+
+def _somani(finished: Finished, claims: dict[str, Claim]) -> str:
+    return "\n".join(
+        [
+            "Quantiles over the images of movie 009, as in their Fig. 4; in each second row, ours.\n",
+            _quantiles(finished, claims),
+            "Mean SSIM by generator loss and discriminator loss, as in their Table 1.\n",
+            _discriminators(finished, claims, "ssim"),
+            "The same, ours by Pearson.\n",
+            _discriminators(finished, claims, "pearson"),
+            "What a leaking split buys. The first model was trained and tested on crops of the same frames, drawn at "
+            "random, as the paper did; the second, the same recipe, on other movies than the one it is tested on.\n",
+            score_table(
+                finished,
+                "somani",
+                [
+                    Row("crops of the frames trained on", "tn-mse-leaky", "leaky test"),
+                    Row("a movie left out", "tn-mse"),
+                ],
+                ("pearson", "ssim", "psnr"),
+                head="tested on",
+            ),
+        ]
+    )
+
+
+def _theirs(claim: Claim | None, label: str) -> str:
+    for value in claim.values if claim is not None else ():
+        if value.label == label and value.theirs is not None:
+            return str(value.theirs)
+    return "-"
+
+
+def _quantiles(finished: Finished, claims: dict[str, Claim]) -> str:
+    places = {"95 %": "q95", "75 %": "q75", "50 %": "median", "25 %": "q25"}
+    setups = {"TN (1)": "tn-mse", "TN (16)": "tn-mse-b16", "L1": "l1-mse", "L1 (16)": "l1-mse-b16"}
+    rows = []
+    for label, recipe in setups.items():
+        theirs, ours = [label, "paper"], [label, "ours"]
+        for metric in ("ssim", "psnr"):
+            for place, statistic in places.items():
+                claim = claims.get(f"somani-{metric}-q{place.removesuffix(' %')}")
+                theirs.append(_theirs(claim, label))
+                found = finished.estimate("somani", recipe, metric, statistic=statistic)
+                ours.append(number(None if found is None else found.value, metric))
+        pearson = finished.estimate("somani", recipe, "pearson")
+        rows += [[*theirs, "-"], [*ours, estimate(pearson, "pearson")]]
+    head = [f"{METRICS[metric].label} {place}" for metric in ("ssim", "psnr") for place in places]
+    return table(["loss (batch)", "", *head, "Pearson, mean"], rows, numbers_from=2)
+
+
+def _discriminators(finished: Finished, claims: dict[str, Claim], metric: str) -> str:
+    kinds = {"MSE": "mse", "focal": "focal", "Jaccard": "jaccard", "Dice + BCE": "dice-bce"}
+    rows = []
+    for generator in ("tn", "l1"):
+        claim = claims.get(f"somani-discriminator-{generator}")
+        name = {"tn": "TN", "l1": "L1"}[generator]
+        if metric == "ssim":
+            rows.append([name, "paper", *(_theirs(claim, label) for label in kinds)])
+        found = (
+            finished.estimate("somani", f"{generator}-{kind}", metric) for kind in kinds.values()
+        )
+        rows.append([name, "ours", *(estimate(one, metric) for one in found)])
+    return table(["generator", "", *kinds], rows, numbers_from=2)
+
+
+def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
+    metrics = ("pearson", "ssim")
+
+    def scores(title: str, head: str, *rows: tuple[str, str, str]) -> str:
+        named = [Row(*row) for row in rows]
+        return f"{title}\n\n" + score_table(
+            finished, "hsu", named, metrics, head=head, truth="pearson"
+        )
+
+    return "\n".join(
+        [
+            scores(
+                "Networks, as in their Table 2.",
+                "network and data",
+                ("U-Net, z-stacks", "unet-z", "z"),
+                ("GVTNet, z-stacks", "gvtnet-z", "z"),
+                ("U-Net, time series", "unet-t", "t"),
+                ("GVTNet, time series", "gvtnet-t", "t"),
+            ),
+            scores(
+                "Models of one kind of data on the other, as in their Fig. 6.",
+                "model, and what it is tested on",
+                *(
+                    (f"{name} model, on {on}", recipe, on)
+                    for on in ("z", "t")
+                    for name, recipe in (
+                        ("z", "unet-z"),
+                        ("t", "unet-t"),
+                        ("combined", "unet-both"),
+                    )
+                ),
+            ),
+            scores(
+                "Number of training sets, as in their Fig. 4a.",
+                "training sets",
+                *((str(n), f"unet-z-{n}", "z") for n in (2, 6, 12, 24)),
+                ("46", "unet-z", "z"),
+            ),
+            scores(
+                "Patch size, pixels, point spread function, intervals.",
+                "varied",
+                ("patches of the recipe, z-stacks", "unet-z", "z"),
+                ("patches of 32 pixels", "unet-z-patch32", "z"),
+                ("pixels of 0.2 um in place of 0.1", "unet-z-doubled", "z-doubled"),
+                ("point spread function of 0.6 of the width", "unet-z-narrow", "z-narrow"),
+                ("time series every 30 s", "unet-t", "t"),
+                ("every 5 s, tested alike", "unet-t-short", "t-short"),
+                ("every 5 s, tested on 30 s", "unet-t-short", "t"),
+                ("every 300 s, tested alike", "unet-t-long", "t-long"),
+                ("every 300 s, tested on 30 s", "unet-t-long", "t"),
+            ),
+            scores(
+                "Two structures from one input.",
+                "structure and network",
+                ("mitochondria, a network of their own", "unet-z", "z"),
+                ("mitochondria, one network for both", "dual", "z"),
+                ("DNA, a network of its own", "unet-dna", "dna z"),
+                ("DNA, one network for both", "dual", "dna z"),
+            ),
+        ]
+    )
+
+
+def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
+    metrics = ("nmse", "pearson")
+    parts = [
+        "Normalised mean squared error by structure, and of a time series by the model of single stacks. It is an "
+        "error: 0 is right, 1 a blank image.\n",
+        score_table(
+            finished,
+            "ounkomol",
+            [
+                Row("mitochondria", "fnet-mitochondria", "z"),
+                Row("DNA", "fnet-dna", "dna z"),
+                Row("mitochondria, stacks of a time series", "fnet-mitochondria", "zt"),
+            ],
+            metrics,
+            head="structure",
+            truth="nmse",
+        ),
+    ]
+    times = next(
+        (c.by_time for c in finished.of("ounkomol", "fnet-mitochondria") if c.by_time), None
+    )
+    if times:
+        points = sorted(times, key=int)
+        row = ["normalised MSE", *(number(times[point], "nmse") for point in points)]
+        parts += [
+            "At each time point of the series (the first is 0):\n",
+            table(["", *points], [row]),
+        ]
+    parts += [
+        "Three dimensions against two: the same stacks, the second network plane by plane. (The paper of 2017 does "
+        "not compare them.)\n",
+        score_table(
+            finished,
+            "ounkomol",
+            [
+                Row("fnet, 3-D", "fnet-mitochondria", "z"),
+                Row("fnet-2D", "fnet2d-mitochondria", "z"),
+            ],
+            ("pearson", "nmse"),
+            head="network",
+            truth="pearson",
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _koelln(finished: Finished, claims: dict[str, Claim]) -> str:
+    names = {
+        "label2label, absolute error": "l2l",
+        "label2label, MS-SSIM": "l2l-msssim",
+        "noise2noise, squared error": "n2n",
+        "noise2noise, MS-SSIM": "n2n-msssim",
+        "CycleGAN": "cyclegan",
+    }
+    metrics = ("pearson", "ssim", "objects_a_field", "missed_a_field", "unspecific")
+    rows = []
+    for label, recipe in names.items():
+        found = (finished.estimate("koelln", recipe, name, on="truth") for name in metrics)
+        rows.append(
+            [label, *(estimate(one, name) for one, name in zip(found, metrics, strict=True))]
+        )
+    counted = next((c.invented for c in finished.of("koelln") if c.invented), {}) or {}
+    given = counted.get("objects_a_field_of_the_input")
+    rows.append(["the input itself", "-", "-", number(given, "objects_a_field"), "-", "1"])
+    text = [
+        "Against the structure itself, free of noise. Invented: objects of a prediction that touch no true one; missed: "
+        "true ones that none touches. Unspecific: what is left of the signal beside the structure, as a share of the "
+        "input's.\n",
+        table(["method", *(METRICS[name].label for name in metrics)], rows),
+    ]
+    if "true_objects_a_field" in counted:
+        true = number(counted["true_objects_a_field"], "objects_a_field")
+        text.append(f"There are {true} true objects a field, in {counted['fields']:.0f} fields.\n")
+    return "\n".join(text)
+
+
+SECTIONS = {"somani": _somani, "hsu": _hsu, "ounkomol": _ounkomol, "koelln": _koelln}
+"""By paper: a function of the finished cells and of the claims by id, that returns the section's tables."""

@@ -1,0 +1,263 @@
+"""The study's page: docs/study.md, from the result files and the papers' claims.
+
+It holds no time of its own making, so that the same files give the same page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from study.chart import ChartPoint, pareto_chart
+from study.claims import PAPERS, Claim, Verdict, estimates, judge, read_claims
+from study.finished import SCALES, Finished, read_finished
+from study.markdown import LINE, estimate, number, table
+from study.opening import HOW, PREFACE, changes, every_cell, hardware, what_was_run
+from study.plan import MOVIES, cells
+from study.real import PAPERS as PAPERS_RECIPES
+from study.real import Ranked, ranked, real_section
+from study.sections import PICTURE, SECTIONS
+from study.times import SIZES, Times, read_times
+
+__all__ = ["claims_table", "study_page", "unexplained", "write_study"]
+
+CLAIMS = Path(__file__).with_name("claims.yaml")
+
+TITLES = {
+    "somani": "Somani et al. 2021: pix2pix with the TN-weighted L1",
+    "hsu": "Hsu et al. 2021: U-Net and GVTNet on z-stacks and time series",
+    "ounkomol": "Ounkomol et al. 2017: fnet, structures from stacks of brightfield",
+    "koelln": "Kölln et al. 2021: label2label",
+}
+
+DATA = {
+    "somani": "Real data, movie 009 left out. SSIM and PSNR are of planes that were brought to one range first (as `livestain "
+    "evaluate` tells), so that their height cannot be compared with the paper's; their order can.",
+    "hsu": "Simulated stacks and series (benchmarks/study/data.py); scores are means over planes of dishes that no training "
+    "saw.",
+    "ounkomol": "Simulated stacks, at their own voxels in place of 0.3 um cubes.",
+    "koelln": "Two simulated labels of the mitochondria; the first also binds nucleus and cytoplasm, the second hardly.",
+}
+
+
+def write_study(results: Path, docs: Path) -> None:
+    """Write docs/study.md and the chart.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of ``SCALE/STUDY/CELL.json``; ``pareto.json``, with what predictions take, lies beside it.
+    docs : Path
+        Gets ``study.md`` and ``images/study-pareto.svg``; of a second scale also
+        ``images/study-pareto-SCALE.svg``.
+
+    Raises
+    ------
+    DataError
+        If a file is not the result of a cell.
+    """
+    page, charts = study_page(
+        read_finished(results),
+        read_claims(CLAIMS),
+        read_times(results.parent / "pareto.json"),
+        picture=(docs / PICTURE).exists(),
+    )
+    (docs / "images").mkdir(parents=True, exist_ok=True)
+    for name, chart in charts.items():
+        (docs / name).write_text(chart, encoding="utf-8", newline="\n")
+    (docs / "study.md").write_text(page, encoding="utf-8", newline="\n")
+
+
+def study_page(
+    scales: Sequence[Finished], claims: Sequence[Claim], times: Times | None, *, picture: bool
+) -> tuple[str, dict[str, str]]:
+    """Return the page and its charts.
+
+    Parameters
+    ----------
+    scales : sequence of Finished
+        In the page's order; never mixed in one table of scores.
+    claims : sequence of Claim
+    times : Times, optional
+        Of predictions.
+    picture : bool
+        Whether `PICTURE` is there to be shown.
+
+    Returns
+    -------
+    str
+        Markdown.
+    dict of str to str
+        SVG, by its name under docs.
+    """
+    parts = [PREFACE, "## What was run\n", what_was_run(scales), HOW]
+    if scales:
+        parts += ["## The papers' claims in short\n", _in_short(scales, claims)]
+    charts: dict[str, str] = {}
+    for place, finished in enumerate(scales):
+        name = (
+            "images/study-pareto.svg" if place == 0 else f"images/study-pareto-{finished.scale}.svg"
+        )
+        text, svg = _chart(finished, times, name)
+        if svg:
+            charts[name] = svg
+        parts.append(f"## Scale {finished.scale}: {'; '.join(hardware(finished))}\n")
+        parts.append("### Real cells, one movie left out\n")
+        parts.append(real_section(finished, _planned_real(finished.scale), MOVIES, times, text))
+        for paper in PAPERS:
+            parts.append(f"### {TITLES[paper]}\n")
+            parts.append(_paper(finished, paper, claims, picture=picture))
+        parts.append(f"### Every cell of the scale {finished.scale}\n")
+        parts.append(every_cell(finished))
+    return "\n".join(parts), charts
+
+
+def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
+    """Return a table of claims: the paper's numbers, ours, whether the order is the same, and what is to be said."""
+    rows = []
+    for claim in claims:
+        found = estimates(claim, finished)
+        verdict = judge(claim.orders, found)
+        ours = [
+            f"{value.label}: {estimate(found[value.label], claim.metric_of(value))}"
+            for value in claim.values
+            if value.recipe
+        ]
+        theirs = [
+            f"{value.label}: {_theirs(claim, value.label)}"
+            for value in claim.values
+            if value.theirs is not None
+        ]
+        if not all(value.theirs is not None for value in claim.values):
+            theirs += claim.orders
+        ran = any(one is not None for one in found.values())
+        word = "not run" if claim.not_run or not ran else verdict.text
+        rows.append(
+            [
+                f"{claim.claim} ({claim.where})",
+                LINE.join(theirs) or "-",
+                LINE.join(ours) or "-",
+                f"**{word}**" if word.startswith("different") else word,
+                " ".join(_notes(claim, verdict, finished.scale)) or "-",
+            ]
+        )
+    return table(["claim", "paper", "ours", "same order?", "note"], rows, numbers_from=5)
+
+
+def unexplained(finished: Finished, claims: Iterable[Claim]) -> list[str]:
+    """Return the ids of the claims whose order is different and that do not say why."""
+    return [
+        claim.id
+        for claim in claims
+        if judge(claim.orders, estimates(claim, finished)).word == "different"
+        and finished.scale not in claim.differs
+    ]
+
+
+def _theirs(claim: Claim, label: str) -> str:
+    for value in claim.values:
+        if value.label == label and value.theirs is not None:
+            metric = claim.metric_of(value)
+            whole = value.theirs == value.theirs.to_integral_value()
+            return number(float(value.theirs), metric) if whole else str(value.theirs)
+    return "-"
+
+
+def _notes(claim: Claim, verdict: Verdict, scale: str) -> Iterable[str]:
+    if claim.not_run:
+        yield claim.not_run
+    if claim.note:
+        yield claim.note
+    said = next((text for name, text in claim.differs.items() if name == scale), None)
+    if said is not None and verdict.word in ("different", "not told apart"):
+        yield f"Why: {said.why} Tried: {said.tried}"
+    elif verdict.word == "different":
+        yield "Not explained yet."
+
+
+def _paper(finished: Finished, paper: str, claims: Sequence[Claim], *, picture: bool) -> str:
+    own = [claim for claim in claims if claim.paper == paper]
+    parts = [f"{DATA[paper]}\n", *_reduced(finished, paper), claims_table(finished, own)]
+    if finished.of(paper):
+        parts.append(SECTIONS[paper](finished, {claim.id: claim for claim in claims}))
+    if paper == "ounkomol" and picture:
+        parts.append(
+            f"![Simulated brightfield, and mitochondria and DNA predicted from it, in one picture]({PICTURE})\n"
+        )
+    return "\n".join(parts)
+
+
+def _reduced(finished: Finished, study: str) -> Iterable[str]:
+    """Say which cells are smaller than the paper's, and how."""
+    groups: dict[str, list[str]] = {}
+    for cell in finished.of(study):
+        if cell.reduced:
+            groups.setdefault(changes(cell.reduced), []).append(cell.recipe)
+    for change, names in groups.items():
+        yield f"Smaller here than in the paper's recipe: {change} ({', '.join(dict.fromkeys(names))}).\n"
+
+
+def _in_short(scales: Sequence[Finished], claims: Sequence[Claim]) -> str:
+    words = ("same", "not told apart", "different", "no order", "not run")
+    rows = []
+    for finished in scales:
+        for paper in PAPERS:
+            own = [claim for claim in claims if claim.paper == paper]
+            found = [_word(claim, finished) for claim in own]
+            rows.append(
+                [
+                    finished.scale,
+                    TITLES[paper].partition(":")[0],
+                    *(str(found.count(w)) for w in words),
+                ]
+            )
+    return table(["scale", "paper", *words], rows, numbers_from=2)
+
+
+def _word(claim: Claim, finished: Finished) -> str:
+    found = estimates(claim, finished)
+    if not any(one is not None for one in found.values()):
+        return "not run"
+    return judge(claim.orders, found).word
+
+
+def _planned_real(scale: str) -> dict[str, str]:
+    known = "cuda" if scale == SCALES[0] else "cpu"
+    return {cell.recipe: cell.about for cell in cells(known) if cell.study == "real"}
+
+
+def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str]:
+    """Return the chart's Markdown, with what it shows, and its SVG; a sentence alone where it cannot be drawn."""
+    rows = ranked(finished, _planned_real(finished.scale), MOVIES)
+    if times is None:
+        return (
+            "There is no chart: benchmarks/results/pareto.json, with the times, is missing.\n",
+            "",
+        )
+    points = [point for row in rows for point in _points(row, times)]
+    if not points:
+        return "There is no chart: no recipe has all movies and a time.\n", ""
+    drawn = {point.name for point in points}
+    backends = sorted({times.backend(point.name, point.size) for point in points})
+    left_out = [row.name for row in rows if row.name not in drawn and row.recipe == row.name]
+    control = next(row.mean.control for row in rows if row.mean is not None)
+    text = (
+        f"![Pearson on movies never seen against the time of a prediction, all 2-D recipes]({name})\n\n"
+        f"Times: uint16 in and uint16 out, by the fastest backend of each ({', '.join(backends)}); {times.hardware} "
+        "(benchmarks/results/pareto.json), whatever the networks were trained on.\n"
+    )
+    if left_out:
+        text += f"Not drawn, for want of a movie or of a time: {', '.join(left_out)}.\n"
+    return text, pareto_chart(points, control=control)
+
+
+def _points(row: Ranked, times: Times) -> Iterable[ChartPoint]:
+    # Eight views take eight times as long: the plain way is what is drawn.
+    if row.mean is None or row.name != row.recipe:
+        return
+    for size in SIZES:
+        ms = times.fastest(row.recipe, size)
+        if ms is not None:
+            low, high = row.mean.ends
+            own = row.recipe not in PAPERS_RECIPES
+            yield ChartPoint(row.name, size, ms, row.mean.value, low, high, own)
