@@ -1,14 +1,17 @@
-"""Accuracy against the time of a prediction, as SVG: two panels, 512 and 1024 pixels, and the front of the best."""
+"""Accuracy against the time of a prediction, as SVG: a panel a size, and the front of the best."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 from study.labels import HEIGHT, Box, place_labels, text_width
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ChartPoint", "front", "pareto_chart"]
 
@@ -209,9 +212,8 @@ def _grid(axes: _Axes, size: int) -> list[str]:
             continue
         x = axes.x(mark)
         named = m in (1, 2, 5)
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + (6 if named else 3)}" stroke="{_INK}"/>'
-        )
+        end = bottom + (6 if named else 3)
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{end}" stroke="{_INK}"/>')
         if named:
             parts.append(_text(x, bottom + 19, f"{mark:g}", anchor="middle"))
     title = f"ms a plane of {size} x {size} pixels"
@@ -226,8 +228,10 @@ def _mark(axes: _Axes, point: ChartPoint) -> list[str]:
     colour = _OURS if point.own else _THEIRS
     x, y = axes.x(point.ms), axes.y(point.value)
     parts = [
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(point.high):.1f}" y2="{axes.y(point.low):.1f}" '
-        f'stroke="{colour}" stroke-width="1.2"/>'
+        (
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{axes.y(point.high):.1f}" y2="{axes.y(point.low):.1f}" '
+            f'stroke="{colour}" stroke-width="1.2"/>'
+        )
     ]
     for end in (point.high, point.low):
         at = axes.y(end)
@@ -254,7 +258,8 @@ def _label(point: ChartPoint, spot: tuple[float, float], box: Box) -> list[str]:
 
 def _square(x: float, y: float, colour: str) -> str:
     side = 2 * _RADIUS - 1
-    return f'<rect x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side}" height="{side}" fill="{colour}"/>'
+    left, top = x - side / 2, y - side / 2
+    return f'<rect x="{left:.1f}" y="{top:.1f}" width="{side}" height="{side}" fill="{colour}"/>'
 
 
 def _text(

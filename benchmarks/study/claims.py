@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -16,6 +14,10 @@ from livestain.errors import SettingsError
 from livestain.settings import Settings, read_yaml
 from study.finished import STATISTICS, Estimate, Finished
 from study.markdown import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 __all__ = ["Claim", "Difference", "Value", "Verdict", "estimates", "judge", "read_claims"]
 
@@ -145,7 +147,7 @@ class Verdict:
     ----------
     word : str
         "same" if every comparison is; "different" if one is the other way round, by intervals that are
-        apart; "not told apart" otherwise.
+        apart; else "not told apart" if one is not; else "not run".
     parts : tuple of str
         The word of each comparison of two numbers.
     """
@@ -226,7 +228,7 @@ def judge(orders: Iterable[str], numbers: Mapping[str, Estimate | None]) -> Verd
     Returns
     -------
     Verdict
-        "no order" where there is none; "not run" where no comparison can be made.
+        "no order" where there is none.
     """
     parts: list[Word] = []
     for text in orders:
@@ -246,14 +248,12 @@ def judge(orders: Iterable[str], numbers: Mapping[str, Estimate | None]) -> Verd
             parts += [_told(a, limit) if order.kind == "above" else _told(limit, a) for a in found]
     if not parts:
         return Verdict("no order")
-    made = [part for part in parts if part != "not run"]
+    # What is not the same already stays so, whatever is still to be run; "same" has to wait for all of it.
     word: Word = "same"
-    if not made:
-        word = "not run"
-    elif "different" in made:
-        word = "different"
-    elif "not told apart" in made:
-        word = "not told apart"
+    for other in ("different", "not told apart", "not run"):
+        if other in parts:
+            word = other
+            break
     return Verdict(word, tuple(parts))
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from scipy.stats import chi2
 
 from livestain.errors import DataError
 from livestain.settings import describe_validation_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 __all__ = [
     "SCALES",
@@ -166,7 +168,7 @@ class Finished:
 
 
 def mean_of_folds(folds: Mapping[str | None, Estimate]) -> Estimate:
-    """Return the mean of the folds; half widths of its interval are those of the folds, in quadrature, over n.
+    """Return the mean of the folds; its half widths are those of the folds in quadrature, over n.
 
     So it says how sure the mean over these very movies is, and nothing of other movies.
     """

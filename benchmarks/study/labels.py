@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["HEIGHT", "Box", "place_labels", "text_width"]
 
@@ -85,7 +88,7 @@ def place_labels(
 
 
 def _around(spot: tuple[float, float], width: float) -> Iterator[Box]:
-    """Give places about a spot, the nearest first: right and left of it, then above and below, farther and farther."""
+    """Give places about a spot, the nearest first: right and left of it, above and below."""
     x, y = spot
     distances = (9.0, 16.0, 26.0, 40.0, 58.0, 80.0, 110.0, 150.0)
     lifts = [0.0, *itertools.chain.from_iterable((-k * 8.0, k * 8.0) for k in range(1, 26))]
@@ -94,7 +97,8 @@ def _around(spot: tuple[float, float], width: float) -> Iterator[Box]:
         left = x + away if right else x - away - width
         top = y - HEIGHT / 2 + lift
         places.append((math.hypot(away, lift) + (0.0 if right else 3.0), left, top))
-    for lift in (value for value in lifts if abs(value) >= 16):
-        places.append((abs(lift) + 4.0, x - width / 2, y - HEIGHT / 2 + lift))
+    places += [
+        (abs(lift) + 4.0, x - width / 2, y - HEIGHT / 2 + lift) for lift in lifts if abs(lift) >= 16
+    ]
     for _, left, top in sorted(places):
         yield Box(left, top, left + width, top + HEIGHT)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from study.finished import Estimate
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-__all__ = ["LINE", "METRICS", "Metric", "estimate", "number", "table"]
+    from study.finished import Estimate
+
+__all__ = ["LINE", "METRICS", "Metric", "estimate", "number", "paragraph", "table"]
 
 LINE = "<br>"
 """A new line within a table's cell."""
@@ -68,6 +72,12 @@ def estimate(found: Estimate | None, metric: str) -> str:
     if found.low is None or found.high is None:
         return text
     return f"{text} ({number(found.low, metric)} to {number(found.high, metric)})"
+
+
+def paragraph(text: str) -> str:
+    """Return prose in lines of at most 118 characters, so that a change shows where it is."""
+    words = " ".join(text.split())
+    return textwrap.fill(words, 118, break_long_words=False, break_on_hyphens=False) + "\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from study.finished import Finished
 from study.markdown import LINE, number, table
 from study.plan import CELLS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from study.finished import Finished
 
 __all__ = ["HOW", "PREFACE", "changes", "every_cell", "hardware", "what_was_run"]
 
@@ -16,26 +20,30 @@ PREFACE = """\
 Written by `python benchmarks/papers.py report` from the files under benchmarks/results/papers and from
 benchmarks/study/claims.yaml; not to be edited by hand.
 
-Which of the papers' methods should a laboratory deploy? Every recipe here is trained by the same trainer on the same data
-for the same time and scored by the same code, on images that no training saw. Each claim of the papers that has a number or
-an order has a row, with our numbers beside theirs.
+Which of the papers' methods should a laboratory deploy? Every recipe here is trained by the same trainer on
+the same data for the same time and scored by the same code, on images that no training saw. Each claim of
+the papers that has a number or an order has a row, with our numbers beside theirs.
 """
 
 HOW = """\
 ## How to read it
 
-- Our cells, data, microscope and training time are not the papers'. A number of ours that is higher or lower than theirs says
-  nothing; whether two methods come in the same **order** does.
-- Numbers in brackets are 95 % intervals: of a bootstrap over frames for scores; exact for a Poisson count for numbers of objects
-  (rather too narrow, since objects of a field are alike). They hold for one training of each: another random start is not in them.
-- **same**: in each comparison the intervals of the two numbers are apart, the paper's way round. **different**: in one or more
-  they are apart the other way round. **not told apart**: neither. The images of both are the same, so that a paired comparison might
-  tell more of them apart; ours errs to the safe side. Numbers without an interval are compared as they are.
-- Quantiles have no intervals of their own. They are compared with the half widths of the mean's, which are rather too narrow.
+- Our cells, data, microscope and training time are not the papers'. A number of ours that is higher or
+  lower than theirs says nothing; whether two methods come in the same **order** does.
+- Numbers in brackets are 95 % intervals: of a bootstrap over frames for scores; exact for a Poisson count for
+  numbers of objects (rather too narrow, since objects of one field are not independent). They hold for one
+  training of each: another random start is not in them.
+- **same**: in each comparison the intervals of the two numbers are apart, the paper's way round.
+  **different**: in one or more they are apart the other way round. **not told apart**: neither. The images
+  of both are the same, so that a paired comparison might tell more of them apart; ours errs to the safe
+  side. Numbers without an interval are compared as they are.
+- Quantiles have no intervals of their own. They are compared with the half widths of the mean's, which are
+  rather too narrow.
 - "a = b within 0.03": the interval of the difference lies within 0.03.
-- **not run**: no cell answers to it, or its cell has no result yet. **no order**: a number alone is claimed.
-- At equal time a large network sees fewer samples than a small one. What a recipe would reach in the end is not told here, except
-  where a training had reached its plateau.
+- **not run**: no cell answers to it, or its cell has no result yet. **no order**: a number alone is
+  claimed.
+- At equal time a large network sees fewer samples than a small one. What a recipe would reach in the end is
+  not told here, except where a training had reached its plateau.
 """
 
 

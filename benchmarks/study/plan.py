@@ -154,6 +154,7 @@ def _real() -> list[Cell]:
             "h9c2-omp25-best",
             (REAL,),
             (Look("held-out", REAL), Look("held-out, 8 views", REAL)),
+            changes={"start": "models/starts/h9c2-60x-unet"},
             fold=movie,
             steps=400,
         )
@@ -164,6 +165,7 @@ def _real() -> list[Cell]:
             "h9c2-omp25",
             (REAL,),
             (Look("held-out", REAL),),
+            changes={"start": "models/starts/h9c2-60x-slim", "loss.teacher_views": 8},
             fold=movie,
             steps=800,
             after=f"teacher-not-{movie}",

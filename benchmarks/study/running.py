@@ -38,7 +38,11 @@ LOOKS = 5
 """Looks at the watched movie, a training; each costs a prediction of all of it."""
 
 GAIN = 0.005
-"""A training is at its plateau when its last third has not gained so much Pearson correlation over what was before."""
+"""A training is at its plateau when its last third has not gained so much Pearson correlation over what was before,
+and its second half"""
+
+UNSTEADY = 0.03
+"""has not moved by so much: a curve that still jumps has not arrived."""
 
 _CALIBRATION = (2, 5)
 """Steps that are left out and made, to learn what a step costs."""
@@ -127,13 +131,15 @@ def livestain(*words: str) -> str:
 
 
 def plateau(looks: Iterable[tuple[int, float]], steps: int) -> str:
-    """Say whether a training was at its plateau: whether its last third has gained nothing worth the time."""
+    """Say whether a training was at its plateau: steady for its second half, and no better in its last third."""
     seen = list(looks)
     early = [score for step, score in seen if step <= steps * 2 / 3]
     late = [score for step, score in seen if step > steps * 2 / 3]
+    half = [score for step, score in seen if step > steps / 2]
     if not early or not late:
         return "not looked at"
-    return "reached" if max(late) < max(early) + GAIN else "not reached"
+    steady = max(half) - min(half) < UNSTEADY
+    return "reached" if steady and max(late) < max(early) + GAIN else "not reached"
 
 
 def _variant(cell: Cell, options: Options, file: Path) -> Path:

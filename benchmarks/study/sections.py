@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from study.claims import Claim
-from study.finished import Finished
-from study.markdown import METRICS, estimate, number, table
+from study.markdown import METRICS, estimate, number, paragraph, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from study.claims import Claim
+    from study.finished import Finished
 
 __all__ = ["PICTURE", "SECTIONS", "Row", "score_table"]
 
@@ -80,14 +84,19 @@ def score_table(
 def _somani(finished: Finished, claims: dict[str, Claim]) -> str:
     return "\n".join(
         [
-            "Quantiles over the images of movie 009, as in their Fig. 4; in each second row, ours.\n",
+            paragraph(
+                "Quantiles over the images of movie 009, as in their Fig. 4; in each second row, ours."
+            ),
             _quantiles(finished, claims),
-            "Mean SSIM by generator loss and discriminator loss, as in their Table 1.\n",
+            paragraph("Mean SSIM by generator loss and discriminator loss, as in their Table 1."),
             _discriminators(finished, claims, "ssim"),
-            "The same, ours by Pearson.\n",
+            paragraph("The same, ours by Pearson."),
             _discriminators(finished, claims, "pearson"),
-            "What a leaking split buys. The first model was trained and tested on crops of the same frames, drawn at "
-            "random, as the paper did; the second, the same recipe, on other movies than the one it is tested on.\n",
+            paragraph(
+                "What a leaking split buys. The first model was trained and tested on crops of the "
+                "same frames, drawn at random, as the paper did; the second, the same recipe, on "
+                "other movies than the one it is tested on."
+            ),
             score_table(
                 finished,
                 "somani",
@@ -183,8 +192,9 @@ def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
             scores(
                 "Patch size, pixels, point spread function, intervals.",
                 "varied",
-                ("patches of the recipe, z-stacks", "unet-z", "z"),
+                ("patches of 64 pixels, z-stacks", "unet-z", "z"),
                 ("patches of 32 pixels", "unet-z-patch32", "z"),
+                ("patches of 96 pixels", "unet-z-patch96", "z"),
                 ("pixels of 0.2 um in place of 0.1", "unet-z-doubled", "z-doubled"),
                 ("point spread function of 0.6 of the width", "unet-z-narrow", "z-narrow"),
                 ("time series every 30 s", "unet-t", "t"),
@@ -208,8 +218,10 @@ def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
 def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
     metrics = ("nmse", "pearson")
     parts = [
-        "Normalised mean squared error by structure, and of a time series by the model of single stacks. It is an "
-        "error: 0 is right, 1 a blank image.\n",
+        paragraph(
+            "Normalised mean squared error by structure, and of a time series by the model of single "
+            "stacks. It is an error: 0 is right, 1 a blank image."
+        ),
         score_table(
             finished,
             "ounkomol",
@@ -230,12 +242,14 @@ def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
         points = sorted(times, key=int)
         row = ["normalised MSE", *(number(times[point], "nmse") for point in points)]
         parts += [
-            "At each time point of the series (the first is 0):\n",
+            paragraph("At each time point of the series (the first is 0):"),
             table(["", *points], [row]),
         ]
     parts += [
-        "Three dimensions against two: the same stacks, the second network plane by plane. (The paper of 2017 does "
-        "not compare them.)\n",
+        paragraph(
+            "Three dimensions against two: the same stacks, the second network plane by plane. (The "
+            "paper of 2017 does not compare them.)"
+        ),
         score_table(
             finished,
             "ounkomol",
@@ -270,9 +284,11 @@ def _koelln(finished: Finished, claims: dict[str, Claim]) -> str:
     given = counted.get("objects_a_field_of_the_input")
     rows.append(["the input itself", "-", "-", number(given, "objects_a_field"), "-", "1"])
     text = [
-        "Against the structure itself, free of noise. Invented: objects of a prediction that touch no true one; missed: "
-        "true ones that none touches. Unspecific: what is left of the signal beside the structure, as a share of the "
-        "input's.\n",
+        paragraph(
+            "Against the structure itself, free of noise. Invented: objects of a prediction that "
+            "touch no true one; missed: true ones that none touches. Unspecific: what is left of the "
+            "signal beside the structure, as a share of the input's."
+        ),
         table(["method", *(METRICS[name].label for name in metrics)], rows),
     ]
     if "true_objects_a_field" in counted:

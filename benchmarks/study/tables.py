@@ -5,19 +5,27 @@ It holds no time of its own making, so that the same files give the same page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from study.chart import ChartPoint, pareto_chart
-from study.claims import PAPERS, Claim, Verdict, estimates, judge, read_claims
-from study.finished import SCALES, Finished, read_finished
-from study.markdown import LINE, estimate, number, table
+from study.claims import PAPERS, estimates, judge, read_claims
+from study.finished import read_finished
+from study.markdown import LINE, estimate, number, paragraph, table
 from study.opening import HOW, PREFACE, changes, every_cell, hardware, what_was_run
 from study.plan import MOVIES, cells
 from study.real import PAPERS as PAPERS_RECIPES
-from study.real import Ranked, ranked, real_section
+from study.real import ranked, real_section
 from study.sections import PICTURE, SECTIONS
-from study.times import SIZES, Times, read_times
+from study.times import SIZES, read_times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from study.claims import Claim, Value, Verdict
+    from study.finished import Estimate, Finished
+    from study.real import Ranked
+    from study.times import Times
 
 __all__ = ["claims_table", "study_page", "unexplained", "write_study"]
 
@@ -31,13 +39,25 @@ TITLES = {
 }
 
 DATA = {
-    "somani": "Real data, movie 009 left out. SSIM and PSNR are of planes that were brought to one range first (as `livestain "
-    "evaluate` tells), so that their height cannot be compared with the paper's; their order can.",
-    "hsu": "Simulated stacks and series (benchmarks/study/data.py); scores are means over planes of dishes that no training "
-    "saw.",
+    "somani": (
+        "Real data, movie 009 left out. SSIM and PSNR are of planes that were brought to one range "
+        "first (as `livestain evaluate` tells), so that their height cannot be compared with the "
+        "paper's; their order can."
+    ),
+    "hsu": (
+        "Simulated stacks and series (benchmarks/study/data.py); scores are means over planes of "
+        "dishes that no training saw."
+    ),
     "ounkomol": "Simulated stacks, at their own voxels in place of 0.3 um cubes.",
-    "koelln": "Two simulated labels of the mitochondria; the first also binds nucleus and cytoplasm, the second hardly.",
+    "koelln": (
+        "Two simulated labels of the mitochondria; the first also binds nucleus and cytoplasm, the "
+        "second hardly."
+    ),
 }
+
+CHART_ABOUT = "Pearson on movies never seen against the time of a prediction, all 2-D recipes"
+
+PICTURE_ABOUT = "Simulated brightfield, and mitochondria and DNA predicted from it, in one picture"
 
 
 def write_study(results: Path, docs: Path) -> None:
@@ -103,7 +123,7 @@ def study_page(
             charts[name] = svg
         parts.append(f"## Scale {finished.scale}: {'; '.join(hardware(finished))}\n")
         parts.append("### Real cells, one movie left out\n")
-        parts.append(real_section(finished, _planned_real(finished.scale), MOVIES, times, text))
+        parts.append(real_section(finished, _planned_real(), MOVIES, times, text))
         for paper in PAPERS:
             parts.append(f"### {TITLES[paper]}\n")
             parts.append(_paper(finished, paper, claims, picture=picture))
@@ -113,16 +133,12 @@ def study_page(
 
 
 def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
-    """Return a table of claims: the paper's numbers, ours, whether the order is the same, and what is to be said."""
+    """Return a table of claims: the paper's numbers, ours, whether the order is the same, a note."""
     rows = []
     for claim in claims:
         found = estimates(claim, finished)
         verdict = judge(claim.orders, found)
-        ours = [
-            f"{value.label}: {estimate(found[value.label], claim.metric_of(value))}"
-            for value in claim.values
-            if value.recipe
-        ]
+        ours = [_ours(claim, value, found[value.label]) for value in claim.values if value.recipe]
         theirs = [
             f"{value.label}: {_theirs(claim, value.label)}"
             for value in claim.values
@@ -154,6 +170,13 @@ def unexplained(finished: Finished, claims: Iterable[Claim]) -> list[str]:
     ]
 
 
+def _ours(claim: Claim, value: Value, found: Estimate | None) -> str:
+    text = f"{value.label}: {estimate(found, claim.metric_of(value))}"
+    if f"{value.label} above its control" in claim.orders and found is not None:
+        text += f", control {number(found.control, claim.metric_of(value))}"
+    return text
+
+
 def _theirs(claim: Claim, label: str) -> str:
     for value in claim.values:
         if value.label == label and value.theirs is not None:
@@ -177,13 +200,11 @@ def _notes(claim: Claim, verdict: Verdict, scale: str) -> Iterable[str]:
 
 def _paper(finished: Finished, paper: str, claims: Sequence[Claim], *, picture: bool) -> str:
     own = [claim for claim in claims if claim.paper == paper]
-    parts = [f"{DATA[paper]}\n", *_reduced(finished, paper), claims_table(finished, own)]
+    parts = [paragraph(DATA[paper]), *_reduced(finished, paper), claims_table(finished, own)]
     if finished.of(paper):
         parts.append(SECTIONS[paper](finished, {claim.id: claim for claim in claims}))
     if paper == "ounkomol" and picture:
-        parts.append(
-            f"![Simulated brightfield, and mitochondria and DNA predicted from it, in one picture]({PICTURE})\n"
-        )
+        parts.append(f"![{PICTURE_ABOUT}]({PICTURE})\n")
     return "\n".join(parts)
 
 
@@ -194,7 +215,8 @@ def _reduced(finished: Finished, study: str) -> Iterable[str]:
         if cell.reduced:
             groups.setdefault(changes(cell.reduced), []).append(cell.recipe)
     for change, names in groups.items():
-        yield f"Smaller here than in the paper's recipe: {change} ({', '.join(dict.fromkeys(names))}).\n"
+        cells_of = ", ".join(dict.fromkeys(names))
+        yield paragraph(f"Smaller here than in the paper's recipe: {change} ({cells_of}).")
 
 
 def _in_short(scales: Sequence[Finished], claims: Sequence[Claim]) -> str:
@@ -221,14 +243,13 @@ def _word(claim: Claim, finished: Finished) -> str:
     return judge(claim.orders, found).word
 
 
-def _planned_real(scale: str) -> dict[str, str]:
-    known = "cuda" if scale == SCALES[0] else "cpu"
-    return {cell.recipe: cell.about for cell in cells(known) if cell.study == "real"}
+def _planned_real() -> dict[str, str]:
+    return {cell.recipe: cell.about for cell in cells("cuda") if cell.study == "real"}
 
 
 def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str]:
-    """Return the chart's Markdown, with what it shows, and its SVG; a sentence alone where it cannot be drawn."""
-    rows = ranked(finished, _planned_real(finished.scale), MOVIES)
+    """Return the chart as Markdown and as SVG; where it cannot be drawn, a sentence and nothing."""
+    rows = ranked(finished, _planned_real(), MOVIES)
     if times is None:
         return (
             "There is no chart: benchmarks/results/pareto.json, with the times, is missing.\n",
@@ -241,13 +262,16 @@ def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str
     backends = sorted({times.backend(point.name, point.size) for point in points})
     left_out = [row.name for row in rows if row.name not in drawn and row.recipe == row.name]
     control = next(row.mean.control for row in rows if row.mean is not None)
-    text = (
-        f"![Pearson on movies never seen against the time of a prediction, all 2-D recipes]({name})\n\n"
-        f"Times: uint16 in and uint16 out, by the fastest backend of each ({', '.join(backends)}); {times.hardware} "
-        "(benchmarks/results/pareto.json), whatever the networks were trained on.\n"
+    text = paragraph(
+        f"Times: uint16 in and uint16 out, by the fastest backend of each ({', '.join(backends)}); "
+        f"{times.hardware} (benchmarks/results/pareto.json), whatever the networks were trained on."
+        + (
+            f" Not drawn, for want of a movie or of a time: {', '.join(left_out)}."
+            if left_out
+            else ""
+        )
     )
-    if left_out:
-        text += f"Not drawn, for want of a movie or of a time: {', '.join(left_out)}.\n"
+    text = f"![{CHART_ABOUT}]({name})\n\n{text}"
     return text, pareto_chart(points, control=control)
 
 

@@ -52,6 +52,15 @@ def test_a_folder_is_taken_as_it_is(models, monkeypatch):
     assert find_bundle("here").name == "test-bundle"
 
 
+def test_what_lies_deeper_is_found_by_its_folder_and_is_chosen_by_no_one(models):
+    shutil.copytree(models / "first" / "mine", models / "second" / "starts" / "deep")
+    assert find_bundle("starts/deep").path == models / "second" / "starts" / "deep"
+    assert "deep" not in {bundle.path.name for bundle in bundles_for("mitochondria")}
+    for elsewhere in ("deep", "../second/starts/deep", str(models / "starts" / "deep")):
+        with pytest.raises(BundleError, match="No model is called"):
+            find_bundle(elsewhere)
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones_and_where_was_looked(models):
     with pytest.raises(BundleError) as caught:
         find_bundle("theirs")

@@ -69,7 +69,8 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
     Parameters
     ----------
     name_or_folder : str or Path
-        A bare name is looked up on the search path first, then as a folder here.
+        A bare name is looked up on the search path first, then as a folder here. A folder that is not here may
+        also lie within one of the search path: ``starts/h9c2-60x-unet``.
 
     Raises
     ------
@@ -83,6 +84,11 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
         return read_bundle(known[folder.name])
     if folder.is_dir():
         return read_bundle(folder)
+    if not folder.is_absolute() and ".." not in folder.parts:
+        # What is in a sub-folder, such as starts/, is found by asking for it alone: no run chooses it by itself.
+        for place in search_path():
+            if (place / folder / RDF).is_file():
+                return read_bundle(place / folder)
     names = ", ".join(sorted(known)) or "none"
     searched = ", ".join(str(path) for path in search_path())
     raise BundleError(
