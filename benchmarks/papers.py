@@ -3,17 +3,19 @@
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS --studies hsu --budget-minutes 60
     python benchmarks/papers.py list
+    python benchmarks/papers.py picture --runs RUNS
     python benchmarks/papers.py report
 
-`run` trains and scores every cell (recipe, fold, data set) of benchmarks/study/plan.py that has no result file yet, the
-most important first, and writes results/papers/SCALE/STUDY/CELL.json for each; what was stopped goes on where it was, and
-no cell is begun after `--budget-minutes`. On a CPU the networks of some cells are narrower than the papers' (the scale
-"cpu"; every such change is in the result), every training gets the same processor time of one core, and two calls with
-other `--studies` run well beside each other on two cores. With a CUDA device the papers' networks are trained for equal
-wall time (the scale "cuda").
+`run` trains and scores every cell (recipe, fold, data set) of benchmarks/study/plan.py that has no result
+file yet, the most important first, and writes results/papers/SCALE/STUDY/CELL.json for each; what was
+stopped goes on where it was, and no cell is begun after `--budget-minutes`. On a CPU the networks of some
+cells are narrower than the papers' (the scale "cpu"; every such change is in the result), every training
+gets the same processor time of one core, and two calls with other `--studies` run well beside each other on
+two cores. With a CUDA device the papers' networks are trained for equal wall time (the scale "cuda").
 
-Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `report` writes docs/study.md from the
-committed result files and benchmarks/study/claims.yaml.
+Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `picture` merges the
+predictions of the models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
+docs/study.md from the committed result files and benchmarks/study/claims.yaml.
 """
 
 from __future__ import annotations
@@ -34,12 +36,12 @@ STUDIES = ("real", "hsu", "ounkomol", "koelln", "somani")
 
 def main() -> None:
     arguments = parse()
-    {"run": run, "list": listed, "report": report}[arguments.what](arguments)
+    {"run": run, "list": listed, "picture": picture, "report": report}[arguments.what](arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "list", "report"])
+    parser.add_argument("what", choices=["run", "list", "picture", "report"])
     parser.add_argument("--runs", type=Path, help="folder of data and trainings")
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--cells", nargs="+", help="of those; all where left out")
@@ -48,8 +50,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["cpu", "cuda"], help="the device's where left out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.what == "run" and arguments.runs is None:
-        parser.error("run needs --runs: a folder for the data and the trainings.")
+    if arguments.what in ("run", "picture") and arguments.runs is None:
+        parser.error(f"{arguments.what} needs --runs: a folder for the data and the trainings.")
     return arguments
 
 
@@ -138,6 +140,22 @@ def listed(arguments: argparse.Namespace) -> None:
             print(
                 f"{scale:5} {cell.study:9} {cell.name:24} {'done' if file.exists() else '':5} {cell.about}"
             )
+
+
+def picture(arguments: argparse.Namespace) -> None:
+    """Merge two structures that two models predict of one stack."""
+    from study.merge import draw_merge
+
+    trained = arguments.runs / "ounkomol"
+    models = {
+        "Mitochondria": trained / "fnet-mitochondria-bundle",
+        "DNA": trained / "fnet-dna-bundle",
+    }
+    missing = [path.name for path in models.values() if not path.is_dir()]
+    if missing:
+        sys.exit(f"There is no {', '.join(missing)} in {trained}; run the study ounkomol first.")
+    out = HERE.parent / "docs" / "images" / "study-merge.png"
+    print(draw_merge(models, arguments.runs / "data" / "z" / "truth", out, "cpu"))
 
 
 def report(arguments: argparse.Namespace) -> None:

@@ -1,1 +1,1 @@
-"""The study of benchmarks/papers.py: its data, its cells, how they are run, and the page that tells what came of them."""
+"""The study of benchmarks/papers.py: its data, its cells, how they are run, and the page of their results."""

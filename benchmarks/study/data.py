@@ -1,25 +1,29 @@
-"""The study's simulated data: made by `livestain simulate`, with the truth, in the layouts that a training reads.
+"""The study's simulated data, with the truth, in the layouts that a training reads.
 
-A data set is a folder with ``train`` (one movie of it, `VALIDATION`, is looked at while training and chooses nothing),
-``test`` (dishes that no training sees, as a camera sees them) and ``truth`` (the same dishes, the target free of
-noise). Time series are stacks whose depth is time, as Hsu et al. (2021) fed them to their networks.
+A data set is a folder with ``train`` (one movie of it, `VALIDATION`, is looked at while training and
+chooses nothing), ``test`` (dishes that no training sees, as a camera sees them) and ``truth`` (the same
+dishes, the target free of noise). Time series are stacks whose depth is time, as Hsu et al. (2021) fed them
+to their networks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 import zarr
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from livestain.simulate import Profile, find_profile
 from livestain.simulating import MovieSettings, simulate_movies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 __all__ = ["SETS", "VALIDATION", "Scale", "SimulatedSet", "make_set"]
 
@@ -30,7 +34,7 @@ _TRAIN, _TEST = 1001, 5001
 """Seeds of the first movie to train on and of the first to test on: no two sets of movies overlap."""
 
 _AS_TIME_Z_STEP = 0.15
-"""Distance in micrometres that is written for the planes of a time series that is fed as a stack: none is true."""
+"""Micrometres that are written between the time points of a series that is fed as a stack; none is true."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +191,7 @@ def _planes(store: Path) -> tuple[dict[str, NDArray[Any]], float]:
 
 def _write(movie: Path, channel: str, file: str, stack: NDArray[Any]) -> None:
     (movie / channel).mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(movie / channel / f"{file}.tif", stack)
+    tifffile.imwrite(movie / channel / f"{file}.tif", stack, photometric="minisblack")
 
 
 def _voxels(movie: Path, pixel_size: float, z_step: float | None) -> None:
@@ -231,9 +235,10 @@ def _with_truth(stores: Path, out: Path, *, time_as_depth: bool = False) -> None
 def _make_labels(folder: Path, scale: Scale) -> None:
     """Compose two labels of the mitochondria.
 
-    ``label-1`` also binds the nucleus and the cytoplasm; ``label-2`` has a tenth of that and less contrast between
-    bright and faint mitochondria. Both are noisy; ``label-1-again`` is another take of the first. In ``truth`` every
-    target is the structure itself, and ``unspecific`` what the first label shows beside it.
+    ``label-1`` also binds the nucleus and the cytoplasm; ``label-2`` has a tenth of that and less contrast
+    between bright and faint mitochondria. Both are noisy; ``label-1-again`` is another take of the first.
+    In ``truth`` every target is the structure itself, and ``unspecific`` what the first label shows beside
+    it.
     """
     for part, seed, n in (
         ("train", _TRAIN, scale.some),
@@ -271,7 +276,7 @@ def _labels(
     unspecific = 0.8 * dna + 1.5 * cytoplasm
 
     def take(light: NDArray[Any]) -> NDArray[np.uint16]:
-        # About 40 photo-electrons where the structure is bright, 2 counts each, read noise of 1.5 electrons.
+        # 40 photo-electrons where the structure is bright, 2 counts each, read noise of 1.5 electrons.
         electrons = rng.poisson(40 * light.clip(0)) + rng.normal(0, 1.5, light.shape)
         return (100 + 2 * electrons).clip(0, 65535).astype(np.uint16)
 
@@ -293,4 +298,3 @@ def movie_names(folder: Path) -> list[str]:
     found = (path.name for path in folder.glob("movie-*") if path.is_dir())
     names = sorted(name.removesuffix(".ome.zarr").removeprefix("movie-") for name in found)
     return [name for name in names if name != str(VALIDATION)]
-

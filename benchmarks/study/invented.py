@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
 import yaml
-from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from livestain.inference import Stainer
 from livestain.training.evaluation.segmentation import segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
 
 __all__ = ["invented", "unspecific_share"]
 
@@ -27,13 +30,14 @@ def invented(bundle: Path, truth: Path, device: str) -> dict[str, float]:
     bundle : Path
         A model from ``label-1`` to a label of the same structure.
     truth : Path
-        Folder of movies with ``label-1``, the structure as ``label-2``, and what is ``unspecific`` in the first label.
+        Folder of movies with ``label-1``, the structure as ``label-2``, and what is ``unspecific`` in the
+        first label.
 
     Returns
     -------
     dict
-        Means over the fields: objects of the prediction, of the truth, `objects_a_field` (invented), `missed_a_field`,
-        and the same of the input itself; `unspecific`, see `unspecific_share`.
+        Means over the fields: objects of the prediction, of the truth, `objects_a_field` (invented),
+        `missed_a_field`, and the same of the input itself; `unspecific`, see `unspecific_share`.
     """
     rows: list[dict[str, float]] = []
     with Stainer(bundle, device=device) as stainer:
@@ -75,9 +79,9 @@ def _untouched(of: NDArray[np.bool_], by: NDArray[np.bool_]) -> float:
 def unspecific_share(predicted: NDArray[Any], planes: dict[str, NDArray[Any]]) -> float:
     """Return how much of the unspecific signal is left beside the structure, as a share of the input's.
 
-    Prediction and input are each fitted as a sum of the true structure, the unspecific signal and a constant (least
-    squares); the share is the ratio of unspecific to structure in the prediction over that in the input. 1: nothing was
-    filtered out; 0: all.
+    Prediction and input are each fitted as a sum of the true structure, the unspecific signal and a
+    constant (least squares); the share is the ratio of unspecific to structure in the prediction over that
+    in the input. 1: nothing was filtered out; 0: all.
     """
     ratios = [_ratio(image, planes) for image in (predicted, planes["label-1"])]
     return ratios[0] / ratios[1]

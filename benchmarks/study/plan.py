@@ -1,7 +1,8 @@
 """What the study trains and scores: one `Cell` for each recipe, fold and data set.
 
-The recipes are the papers'. Where a network is too large to be trained in the time that a processor has, the scale
-"cpu" makes it narrower and its batches smaller; each such change stands in `Cell.reduced` and in the result.
+The recipes are the papers'. Where a network is too large to be trained in the time that a processor has,
+the scale "cpu" makes it narrower and its batches smaller; each such change stands in `Cell.reduced` and in
+the result.
 """
 
 from __future__ import annotations
@@ -132,6 +133,8 @@ def _real() -> list[Cell]:
         "care2d": "Koelln: CARE's U-Net, mean absolute error",
         "unet16": "ours: plain U-Net of 16 maps, random weights",
         "slim-4": "ours: slim network, random weights",
+        "slim-2": "ours: slim network, unshuffle 2, random weights",
+        "unext2": "of UNeXt2's kind, on single planes",
     }
     found = [
         Cell(
@@ -150,22 +153,20 @@ def _real() -> list[Cell]:
         teacher = Cell(
             "real",
             "teacher",
-            "ours: the teacher, begun with simulated H9c2-like cells",
+            "ours: the teacher, begun with simulated cells",
             "h9c2-omp25-best",
             (REAL,),
             (Look("held-out", REAL), Look("held-out, 8 views", REAL)),
-            changes={"start": "models/starts/h9c2-60x-unet"},
             fold=movie,
             steps=400,
         )
         student = Cell(
             "real",
             "student",
-            "ours: the student, begun with simulated cells, taught by the fold's teacher in 8 views",
+            "ours: the student, begun with simulated cells, taught by the teacher",
             "h9c2-omp25",
             (REAL,),
             (Look("held-out", REAL),),
-            changes={"start": "models/starts/h9c2-60x-slim", "loss.teacher_views": 8},
             fold=movie,
             steps=800,
             after=f"teacher-not-{movie}",
@@ -388,7 +389,7 @@ def _koelln() -> list[Cell]:
 
 
 def _somani() -> list[Cell]:
-    """Generator losses, discriminator losses, batch sizes; and what a leaking split buys."""
+    """Compare generator losses, discriminator losses, batch sizes, and a split that leaks."""
     narrow = {"network.kwargs.width": 16, "adversarial.discriminator.kwargs.width": 16}
     verdicts = {"mse": "tn", "focal": "focal", "jaccard": "jaccard", "dice-bce": "dice-bce"}
     found = []

@@ -12,12 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,6 +28,9 @@ from study.data import VALIDATION, make_set, movie_names
 from study.invented import invented
 from study.plan import REAL, SCALES, Cell, Look
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = ["Options", "result_file", "run_cell"]
 
 BENCHMARKS = Path(__file__).parent.parent
@@ -38,13 +40,12 @@ LOOKS = 5
 """Looks at the watched movie, a training; each costs a prediction of all of it."""
 
 GAIN = 0.005
-"""A training is at its plateau when its last third has not gained so much Pearson correlation over what was before,
-and its second half"""
+"""A training is at its plateau when its last third has gained less Pearson correlation than this,"""
 
 UNSTEADY = 0.03
-"""has not moved by so much: a curve that still jumps has not arrived."""
+"""and its second half has moved by less than this: a curve that still jumps has not arrived."""
 
-_CALIBRATION = (2, 5)
+_CALIBRATION = (3, 8)
 """Steps that are left out and made, to learn what a step costs."""
 
 
@@ -131,7 +132,7 @@ def livestain(*words: str) -> str:
 
 
 def plateau(looks: Iterable[tuple[int, float]], steps: int) -> str:
-    """Say whether a training was at its plateau: steady for its second half, and no better in its last third."""
+    """Say whether a training was at its plateau: its second half steady, its last third no better."""
     seen = list(looks)
     early = [score for step, score in seen if step <= steps * 2 / 3]
     late = [score for step, score in seen if step > steps * 2 / 3]
@@ -152,7 +153,7 @@ def _variant(cell: Cell, options: Options, file: Path) -> Path:
             at = at.setdefault(parent, {})
         at[last] = value
     if REAL not in cell.data:
-        # Brightfield is focused elsewhere than fluorescence, as the profile says and as users do it: no surprise.
+        # Brightfield is focused elsewhere than fluorescence, as the profile says and as users do it.
         given["checks"] = {"registration": "off"}
     if cell.after:
         teacher = options.runs / cell.study / f"{cell.after}-bundle"
@@ -176,7 +177,7 @@ def _training_data(cell: Cell, options: Options) -> Path:
     together.mkdir(parents=True, exist_ok=True)
     for name, folder in folders.items():
         for movie in sorted(path for path in folder.glob("movie-*") if path.is_dir()):
-            # The same dishes are in several sets: their names must differ here. The watched one is the first set's.
+            # The same seeds are in several sets; here names must differ. The first set's movie is watched.
             seed = movie.name.removeprefix("movie-")
             if str(VALIDATION) in seed and name != cell.data[0]:
                 continue
@@ -277,9 +278,6 @@ def _scored(
         name, part = look.data.split("/")
         folder = make_set(name, options.runs / "data", SCALES[options.scale].data) / part
         words += ["--data", str(folder), "--metrics", METRICS]
-        if cell.study != "koelln":
-            # Simulated sets have voxels of their own, also where a model was trained at others.
-            pass
     with tempfile.TemporaryDirectory() as scratch:
         table = Path(scratch) / "images.csv"
         found = json.loads(livestain(*words, "--csv", str(table)))
@@ -368,12 +366,12 @@ def _told(cell: Cell, run: Path, bundle: Path, options: Options) -> dict[str, An
 
 
 def _looks(run: Path) -> list[tuple[int, float]]:
-    found = []
     with (run / "logs" / "metrics.csv").open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            if row.get("monitor_pearson"):
-                found.append((int(row["step"]), float(row["monitor_pearson"])))
-    return found
+        return [
+            (int(row["step"]), float(row["monitor_pearson"]))
+            for row in csv.DictReader(opened)
+            if row.get("monitor_pearson")
+        ]
 
 
 def _inference(cell: Cell, bundle: Path, options: Options) -> tuple[float, str]:
@@ -399,7 +397,7 @@ def _inference(cell: Cell, bundle: Path, options: Options) -> tuple[float, str]:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of trainings that run beside each other; it must be there before torch is loaded."""
+    """Return the environment of trainings beside each other; it must be there before torch is loaded."""
     return {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         "OMP_WAIT_POLICY": "PASSIVE",

@@ -1,0 +1,209 @@
+"""The study's bench: its plan can be trained, its data is what it says, its cells are run once."""
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from livestain.training.recipe import Recipe
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """The modules of benchmarks/study."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    names = ("data", "invented", "merge", "plan", "running")
+    return SimpleNamespace(**{name: importlib.import_module(f"study.{name}") for name in names})
+
+
+@pytest.fixture
+def tiny(study, monkeypatch, tmp_path):
+    """Options of a study that takes seconds: two small dishes to train on, one to test on."""
+    scale = study.data.Scale(side=48, depth=4, most=2, some=2, test=2)
+    budget = study.plan.Budget(scale, 1, 1, reduces=True)
+    monkeypatch.setitem(study.plan.SCALES, "cpu", budget)
+    real = tmp_path / "h9c2-omp25"
+    return study.running.Options(
+        scale="cpu",
+        runs=tmp_path / "runs",
+        results=tmp_path / "results",
+        real=real,
+        device="cpu",
+        command="python benchmarks/papers.py run",
+    )
+
+
+@pytest.mark.parametrize("scale", ["cpu", "cuda"])
+def test_every_cell_is_a_recipe_that_can_be_read(study, tmp_path, scale):
+    cells = study.plan.cells(scale)
+    names = [(cell.study, cell.name) for cell in cells]
+    assert len(set(names)) == len(names)
+    options = SimpleNamespace(runs=tmp_path)
+    for cell in cells:
+        file = tmp_path / f"{cell.study}-{cell.name}.yaml"
+        recipe = Recipe.from_yaml(study.running._variant(cell, options, file))
+        assert recipe.network_spec().name
+        if scale == "cuda":
+            assert not cell.reduced
+        for key, value in cell.reduced.items():
+            at = recipe.model_dump()
+            for part in key.split("."):
+                at = at[part]
+            assert at == value
+
+
+def test_no_cell_trains_on_what_it_is_scored_on(study):
+    for cell in study.plan.cells("cpu"):
+        if study.plan.REAL in cell.data:
+            # The leaking split is there to show what that buys; it says so in its name.
+            assert cell.fold in study.plan.MOVIES or "leaky" in cell.name
+        else:
+            assert all(look.data.split("/")[1] in ("test", "truth") for look in cell.looks)
+
+
+def test_a_time_series_is_a_stack_and_its_truth_is_the_same_dish_without_noise(study, tiny):
+    folder = study.data.make_set("t", tiny.runs / "data", study.plan.SCALES["cpu"].data)
+    names = {
+        part: {path.name for path in (folder / part).glob("movie-*")}
+        for part in ("train", "test", "truth")
+    }
+    assert names["train"] == {"movie-1001", "movie-1002", "movie-4001"}
+    assert names["test"] == names["truth"] == {"movie-5001", "movie-5002"}
+    assert study.data.movie_names(folder / "train") == ["1001", "1002"]
+    seen, true = (
+        tifffile.imread(folder / part / "movie-5001" / "Mitochondria" / "f0.tif").astype(float)
+        for part in ("test", "truth")
+    )
+    assert seen.shape == true.shape == (4, 48, 48)
+    assert np.corrcoef(seen.ravel(), true.ravel())[0, 1] > 0.9
+    # Noise changes from pixel to pixel, and the truth, which optics has blurred, does not.
+    rough = [np.abs(np.diff(stack, 2, axis=-1)).mean() / stack.std() for stack in (seen, true)]
+    assert rough[0] > 1.3 * rough[1]
+    assert np.array_equal(
+        *(tifffile.imread(folder / p / "movie-5001/Brightfield/f0.tif") for p in ("test", "truth"))
+    )
+
+
+def test_two_labels_share_the_structure_and_differ_in_what_else_they_show(study):
+    rng = np.random.default_rng(0)
+    structure = np.zeros((96, 96))
+    structure[20:24, 10:80] = 1000
+    nucleus = np.zeros((96, 96))
+    nucleus[50:80, 50:80] = 1000
+    takes = study.data._labels(structure, nucleus, rng)
+    background = takes["label-1"][0:10, 0:10].mean()
+    in_nucleus = {k: takes[k][55:75, 55:75].mean() - background for k in ("label-1", "label-2")}
+    in_structure = {k: takes[k][21:23, 20:70].mean() - background for k in ("label-1", "label-2")}
+    assert in_nucleus["label-1"] > 0.5 * in_structure["label-1"]
+    assert in_nucleus["label-2"] < 0.25 * in_structure["label-2"]
+    assert not np.array_equal(takes["label-1"], takes["label-1-again"])
+    assert takes["label-1"].mean() == pytest.approx(takes["label-1-again"].mean(), rel=0.02)
+
+
+def test_objects_that_touch_no_true_one_are_invented_and_untouched_true_ones_missed(study):
+    rng = np.random.default_rng(1)
+    true = np.zeros((128, 128))
+    true[20:25, 20:60] = true[60:65, 20:60] = 100
+    unspecific = np.zeros((128, 128))
+    unspecific[80:120, 80:120] = 40
+    given = true + unspecific + rng.normal(0, 0.1, true.shape)
+    planes = {"label-1": given, "label-2": true, "unspecific": unspecific}
+
+    same = study.invented._counted(true.copy(), planes, 0.1)
+    assert (same["objects_a_field"], same["missed_a_field"]) == (0, 0)
+    assert same["true_objects_a_field"] == 2
+    assert same["unspecific"] == pytest.approx(0, abs=1e-6)
+
+    other = true.copy()
+    other[60:65, 20:60] = 0
+    other[100:105, 20:60] = 100
+    found = study.invented._counted(other, planes, 0.1)
+    assert (found["objects_a_field"], found["missed_a_field"]) == (1, 1)
+
+    unfiltered = study.invented._counted(given, planes, 0.1)
+    assert unfiltered["unspecific"] == pytest.approx(1, abs=1e-6)
+    half = study.invented._counted(3 * true + 1.5 * unspecific + 7, planes, 0.1)
+    assert half["unspecific"] == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        ([0.1, 0.3, 0.5, 0.6, 0.7], "not reached"),
+        ([0.1, 0.5, 0.60, 0.601, 0.602], "reached"),
+        # Worse, and jumping: no plateau, whatever the best was.
+        ([0.50, 0.46, 0.64, 0.48, 0.55], "not reached"),
+        ([], "not looked at"),
+    ],
+)
+def test_a_plateau_is_steady_and_gains_nothing_more(study, scores, said):
+    looks = [(20 * (i + 1), score) for i, score in enumerate(scores)]
+    assert study.running.plateau(looks, 100) == said
+
+
+def test_an_interval_is_over_dishes_where_there_are_several(study):
+    rows = [{"movie": m, "pearson": str(v)} for m, v in [("a", 0.2), ("a", 0.4), ("b", 0.7)]]
+    low, high = study.running._interval_over_movies(rows, "pearson")
+    assert low == pytest.approx(0.3)
+    assert high == pytest.approx(0.7)
+    assert study.running._interval_over_movies(rows[:2], "pearson") is None
+
+
+def test_merged_structures_have_their_own_colours(study):
+    one, other = np.zeros((20, 20)), np.zeros((20, 20))
+    one[:10], other[:, :10] = 1, 1
+    light = study.merge.merged({"Mitochondria": one, "DNA": other})
+    assert light[0, 15].tolist() == [1, 0, 1]
+    assert light[15, 0].tolist() == [0, 1, 1]
+    assert light[0, 0].tolist() == [1, 1, 1]
+    assert light[15, 15].tolist() == [0, 0, 0]
+
+
+@pytest.mark.slow
+def test_a_cell_is_trained_scored_and_told_and_goes_on_where_it_was(study, tiny):
+    cell = next(c for c in study.plan.cells("cpu") if c.name == "l2l")
+    cell = replace(cell, reduced={"network.kwargs.width": 4, "batch_size": 2, "crop": 32}, steps=6)
+    found = study.running.run_cell(cell, tiny)
+    file = study.running.result_file(cell, tiny)
+    assert json.loads(file.read_text(encoding="utf-8"))["cell"] == "l2l"
+    assert (found["steps"], found["samples"], found["training_sets"]) == (6, 12, 2)
+    score = found["scores"]["truth"]["pearson"]
+    assert score["interval"][0] <= score["mean"] <= score["interval"][1]
+    assert -1 <= score["mean"] <= 1
+    assert found["invented"]["fields"] == 2 * 4
+    assert found["inference_ms"] > 0
+    trained = tiny.runs / "koelln" / "l2l" / "finished.json"
+    before = trained.stat().st_mtime_ns
+    file.unlink()
+    again = study.running.run_cell(cell, tiny)
+    assert trained.stat().st_mtime_ns == before
+    assert again["scores"] == found["scores"]
+
+
+def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIVESTAIN_DATA", str(tmp_path / "nowhere"))
+
+    def papers(*words):
+        command = [sys.executable, str(BENCHMARKS / "papers.py"), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    no_runs = papers("run")
+    assert no_runs.returncode != 0
+    assert "--runs" in no_runs.stderr
+    listed = papers("list", "--studies", "koelln", "--scale", "cpu", "--results", str(tmp_path))
+    assert listed.returncode == 0
+    assert "cyclegan" in listed.stdout
+    assert "done" not in listed.stdout
+    no_data = papers("run", "--runs", str(tmp_path / "runs"))
+    assert no_data.returncode != 0
+    assert "LIVESTAIN_DATA" in no_data.stderr
+    assert "Traceback" not in no_data.stderr
