@@ -10,8 +10,9 @@
 file yet, the most important first, and writes results/papers/SCALE/STUDY/CELL.json for each; what was
 stopped goes on where it was, and no cell is begun after `--budget-minutes`. On a CPU the networks of some
 cells are narrower than the papers' (the scale "cpu"; every such change is in the result), every training
-gets the same processor time of one core, and two calls with other `--studies` run well beside each other on
-two cores. With a CUDA device the papers' networks are trained for equal wall time (the scale "cuda").
+gets the same processor time of one core, and two calls run well beside each other on two cores: each takes
+cells that the other is not at. With a CUDA device the papers' networks are trained for equal wall time (the
+scale "cuda").
 
 Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `picture` merges the
 predictions of the models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
@@ -32,6 +33,13 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "papers"
 STUDIES = ("real", "hsu", "ounkomol", "koelln", "somani")
+ENVIRONMENT = {
+    # Of trainings that run beside each other; the allocator's as the staining worker sets them.
+    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
+    "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
+}
 
 
 def main() -> None:
@@ -57,15 +65,14 @@ def parse() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train and score what has no result yet."""
-    from study.running import Options, environment, result_file, run_cell
-
-    wanted = environment()
-    if any(os.environ.get(name) != value for name, value in wanted.items()):
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
         # Before torch is loaded, which reads them once: a process of its own.
-        again = subprocess.run([sys.executable, *sys.argv], env=os.environ | wanted)
+        again = subprocess.run([sys.executable, *sys.argv], env=os.environ | ENVIRONMENT)
         sys.exit(again.returncode)
     import torch
+    from filelock import Timeout
     from study.plan import REAL, cells
+    from study.running import Options, cell_lock, result_file, run_cell
     from tqdm import tqdm
 
     device = arguments.device
@@ -74,39 +81,51 @@ def run(arguments: argparse.Namespace) -> None:
     real = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
     if not real.is_dir():
         sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
+    scale = arguments.scale or ("cpu" if device == "cpu" else "cuda")
     options = Options(
-        scale=arguments.scale or ("cpu" if device == "cpu" else "cuda"),
-        runs=arguments.runs.absolute(),
+        scale=scale,
+        # Sets, and what a step costs, are the scale's own.
+        runs=arguments.runs.absolute() / scale,
         results=arguments.results,
         real=real.absolute(),
         device=device,
         command=_command(),
     )
     options.runs.mkdir(parents=True, exist_ok=True)
-    chosen = _chosen(arguments, cells(options.scale))
-    open_cells = [cell for cell in chosen if not result_file(cell, options).exists()]
+    chosen = _chosen(arguments, cells(scale))
     began = time.monotonic()
-    for cell in tqdm(open_cells, desc="cells"):
+    for cell in tqdm(_without_result(chosen, options), desc="cells"):
         minutes = (time.monotonic() - began) / 60
         if arguments.budget_minutes is not None and minutes >= arguments.budget_minutes:
-            left = sum(not result_file(one, options).exists() for one in chosen)
-            print(
-                f"{minutes:.0f} minutes have passed; {left} cells are left. The same command goes on."
+            n = len(_without_result(chosen, options))
+            tqdm.write(
+                f"{minutes:.0f} minutes have passed; {n} cells are left. The same command goes on."
             )
             return
         try:
-            found = run_cell(cell, options)
+            with cell_lock(cell, options):
+                if result_file(cell, options).exists():
+                    continue
+                found = run_cell(cell, options)
+        except Timeout:
+            tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
+            continue
         except RuntimeError as error:
             # One recipe that cannot be trained must not cost the others their time.
-            print(f"{cell.study}/{cell.name}: {error}", file=sys.stderr, flush=True)
+            tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
             continue
         told = {k: round(v["pearson"]["mean"], 3) for k, v in found["scores"].items()}
         tqdm.write(f"{cell.study}/{cell.name}: {found['steps']} steps, Pearson {told}")
-    failed = [cell for cell in chosen if not result_file(cell, options).exists()]
-    if failed:
+    if left := [cell.name for cell in _without_result(chosen, options)]:
         sys.exit(
-            f"{len(failed)} of {len(chosen)} cells failed: " + ", ".join(c.name for c in failed)
+            f"{len(left)} of {len(chosen)} cells have no result (see above): {', '.join(left)}"
         )
+
+
+def _without_result(chosen: list[Any], options: Any) -> list[Any]:
+    from study.running import result_file
+
+    return [cell for cell in chosen if not result_file(cell, options).exists()]
 
 
 def _chosen(arguments: argparse.Namespace, plan: list[Any]) -> list[Any]:
@@ -146,7 +165,8 @@ def picture(arguments: argparse.Namespace) -> None:
     """Merge two structures that two models predict of one stack."""
     from study.merge import draw_merge
 
-    trained = arguments.runs / "ounkomol"
+    folder = arguments.runs / (arguments.scale or "cpu")
+    trained = folder / "ounkomol"
     models = {
         "Mitochondria": trained / "fnet-mitochondria-bundle",
         "DNA": trained / "fnet-dna-bundle",
@@ -155,7 +175,7 @@ def picture(arguments: argparse.Namespace) -> None:
     if missing:
         sys.exit(f"There is no {', '.join(missing)} in {trained}; run the study ounkomol first.")
     out = HERE.parent / "docs" / "images" / "study-merge.png"
-    print(draw_merge(models, arguments.runs / "data" / "z" / "truth", out, "cpu"))
+    print(draw_merge(models, folder / "data" / "z" / "truth", out, "cpu"))
 
 
 def report(arguments: argparse.Namespace) -> None:

@@ -77,12 +77,12 @@ def bundles(arguments: argparse.Namespace) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name in names:
         for fold in MOVIES:
-            bundle = arguments.runs / "real" / f"{name}-not-{fold}-bundle"
+            bundle = arguments.runs / "cpu" / "real" / f"{name}-not-{fold}-bundle"
             if name not in SAME_NETWORK and bundle.is_dir():
                 found.setdefault(name, bundle)
     if BASELINE[0] not in found:
         sys.exit(
-            f"There is no trained {BASELINE[0]} in {arguments.runs / 'real'}: run papers.py first."
+            f"There is no trained {BASELINE[0]} in {arguments.runs / 'cpu' / 'real'}: run papers.py first."
         )
     return found
 

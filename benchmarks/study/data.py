@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tifffile
 import zarr
+from filelock import FileLock
 from scipy.ndimage import gaussian_filter
 
 from livestain.simulate import Profile, find_profile
@@ -116,10 +117,16 @@ def make_set(name: str, out: Path, scale: Scale, *, tell: Callable[[str], None] 
         The set's folder.
     """
     folder = out / name
-    done = folder / "made.txt"
-    if done.exists():
-        return folder
-    tell(f"making {name}")
+    out.mkdir(parents=True, exist_ok=True)
+    with FileLock(out / f"{name}.lock"):
+        if not (folder / "made.txt").exists():
+            tell(f"making {name}")
+            _make(name, folder, scale)
+            (folder / "made.txt").write_text(SETS[name].about + "\n", encoding="utf-8")
+    return folder
+
+
+def _make(name: str, folder: Path, scale: Scale) -> None:
     kind = SETS[name].kind
     if kind == "labels":
         _make_labels(folder, scale)
@@ -137,8 +144,6 @@ def make_set(name: str, out: Path, scale: Scale, *, tell: Callable[[str], None] 
         if kind == "time":
             for part in ("train", "test"):
                 _as_stacks(stores / part, folder / part)
-    done.write_text(SETS[name].about + "\n", encoding="utf-8")
-    return folder
 
 
 def _profile(name: str) -> Profile:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock
 
 from livestain.bundle import find_bundle
 from livestain.inference import Stainer
@@ -31,7 +31,7 @@ from study.plan import REAL, SCALES, Cell, Look
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Options", "result_file", "run_cell"]
+__all__ = ["Options", "cell_lock", "result_file", "run_cell"]
 
 BENCHMARKS = Path(__file__).parent.parent
 
@@ -84,6 +84,13 @@ class Options:
 def result_file(cell: Cell, options: Options) -> Path:
     """Return where a cell's result is."""
     return options.results / options.scale / cell.study / f"{cell.name}.json"
+
+
+def cell_lock(cell: Cell, options: Options) -> FileLock:
+    """Return the lock that a process holds while it is at a cell; `filelock.Timeout` where another does."""
+    folder = options.runs / cell.study
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / f"{cell.name}.lock", timeout=0)
 
 
 def run_cell(cell: Cell, options: Options) -> dict[str, Any]:
@@ -191,14 +198,12 @@ def _affordable_steps(cell: Cell, variant: Path, data: Path, options: Options) -
     budget = SCALES[options.scale]
     seconds = budget.real_seconds if cell.study == "real" else budget.seconds
     known = options.runs / "steps.json"
-    costs = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
     key = cost_key(variant)
-    if key not in costs:
-        cost = _seconds_a_step(variant, data, options)
-        # Another process of the study may have written meanwhile.
+    with FileLock(f"{known}.lock"):
         costs = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
-        costs[key] = cost
-        known.write_text(json.dumps(costs, indent=1), encoding="utf-8")
+        if key not in costs:
+            costs[key] = _seconds_a_step(variant, data, options)
+            known.write_text(json.dumps(costs, indent=1), encoding="utf-8")
     from livestain.training.recipe import Recipe
 
     most = Recipe.from_yaml(variant).steps
@@ -394,13 +399,3 @@ def _inference(cell: Cell, bundle: Path, options: Options) -> tuple[float, str]:
             ended = time.process_time() if options.device == "cpu" else time.perf_counter()
             times.append((ended - began) * 1e3)
     return float(np.median(times)), " x ".join(map(str, shape[-2:] if not whole else shape))
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of trainings beside each other; it must be there before torch is loaded."""
-    return {
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
-        "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
-    }
