@@ -71,17 +71,23 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(again.returncode)
     import torch
     from filelock import Timeout
-    from study.plan import REAL, cells
-    from study.running import Options, cell_lock, result_file, run_cell
+    from study.cell import REAL
+    from study.options import Options, cell_lock, result_file
+    from study.plan import cells
+    from study.running import run_cell
     from tqdm import tqdm
+
+    from livestain.errors import LivestainError
 
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     real = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
-    if not real.is_dir():
-        sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
     scale = arguments.scale or ("cpu" if device == "cpu" else "cuda")
+    plan = cells(scale)
+    chosen = _chosen(arguments, plan)
+    if not real.is_dir() and any(REAL in cell.data for cell in chosen):
+        sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
     options = Options(
         scale=scale,
         # Sets, and what a step costs, are the scale's own.
@@ -89,10 +95,9 @@ def run(arguments: argparse.Namespace) -> None:
         results=arguments.results,
         real=real.absolute(),
         device=device,
-        command=_command(),
+        command=_command(arguments),
     )
     options.runs.mkdir(parents=True, exist_ok=True)
-    chosen = _chosen(arguments, cells(scale))
     began = time.monotonic()
     for cell in tqdm(_without_result(chosen, options), desc="cells"):
         minutes = (time.monotonic() - began) / 60
@@ -106,11 +111,12 @@ def run(arguments: argparse.Namespace) -> None:
             with cell_lock(cell, options):
                 if result_file(cell, options).exists():
                     continue
-                found = run_cell(cell, options)
+                teacher = next((one for one in plan if one.name == cell.after), None)
+                found = run_cell(cell, options, teacher)
         except Timeout:
             tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
             continue
-        except RuntimeError as error:
+        except (RuntimeError, LivestainError, OSError) as error:
             # One recipe that cannot be trained must not cost the others their time.
             tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
             continue
@@ -123,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _without_result(chosen: list[Any], options: Any) -> list[Any]:
-    from study.running import result_file
+    from study.options import result_file
 
     return [cell for cell in chosen if not result_file(cell, options).exists()]
 
@@ -140,18 +146,24 @@ def _chosen(arguments: argparse.Namespace, plan: list[Any]) -> list[Any]:
     ]
 
 
-def _command() -> str:
+def _command(arguments: argparse.Namespace) -> str:
     """Return the command without the folders of whoever ran it."""
-    words = list(sys.argv[1:])
-    for i, word in enumerate(words[:-1]):
-        if word in ("--runs", "--results"):
-            words[i + 1] = word.removeprefix("--").upper()
-    return shlex.join(["python", "benchmarks/papers.py", *words])
+    words = ["python", "benchmarks/papers.py", "run", "--runs", "RUNS"]
+    if arguments.studies != list(STUDIES):
+        words += ["--studies", *arguments.studies]
+    if arguments.cells:
+        words += ["--cells", *arguments.cells]
+    for name in ("device", "scale", "budget_minutes"):
+        value = getattr(arguments, name)
+        if value not in (None, "auto"):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join(words)
 
 
 def listed(arguments: argparse.Namespace) -> None:
     """Tell the cells, and which have results."""
-    from study.plan import SCALES, cells
+    from study.cell import SCALES
+    from study.plan import cells
 
     for scale in SCALES if arguments.scale is None else [arguments.scale]:
         for cell in _chosen(arguments, cells(scale)):

@@ -10,7 +10,10 @@ import yaml
 from scipy.ndimage import label
 
 from livestain.inference import Stainer
+from livestain.training.evaluation.picture import Picture, zscored
+from livestain.training.evaluation.scores import score
 from livestain.training.evaluation.segmentation import segment
+from study.scoring import interval_over_dishes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +25,7 @@ __all__ = ["invented", "unspecific_share"]
 _TOUCH = np.ones((3, 3), dtype=bool)
 
 
-def invented(bundle: Path, truth: Path, device: str) -> dict[str, float]:
+def invented(bundle: Path, truth: Path, device: str) -> dict[str, Any]:
     """Count the objects of predictions that touch no true one, and the true ones that are missed.
 
     Parameters
@@ -36,13 +39,16 @@ def invented(bundle: Path, truth: Path, device: str) -> dict[str, float]:
     Returns
     -------
     dict
-        Means over the fields: objects of the prediction, of the truth, `objects_a_field` (invented),
-        `missed_a_field`, and the same of the input itself; `unspecific`, see `unspecific_share`.
+        Means over the fields: `objects_a_field` (invented), `missed_a_field`, `true_objects_a_field`, and the
+        same of the input itself; `unspecific`, see `unspecific_share`; Pearson and SSIM of the input with the
+        structure, which a model must beat; `intervals` of the first ones over the dishes; `fields`.
     """
-    rows: list[dict[str, float]] = []
+    dishes: list[dict[str, float]] = []
+    fields = 0
     with Stainer(bundle, device=device) as stainer:
         for movie in sorted(truth.glob("movie-*")):
             voxels = yaml.safe_load((movie / "movie.yaml").read_text(encoding="utf-8"))
+            rows = []
             for file in sorted((movie / "label-1").glob("*.tif")):
                 planes = {
                     c: tifffile.imread(movie / c / file.name)
@@ -50,8 +56,12 @@ def invented(bundle: Path, truth: Path, device: str) -> dict[str, float]:
                 }
                 predicted = stainer.stain(planes["label-1"][None])[0]
                 rows.append(_counted(predicted, planes, voxels["pixel_size_um"]))
-    means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-    return {**means, "fields": len(rows)}
+            fields += len(rows)
+            dishes.append({key: float(np.mean([row[key] for row in rows])) for key in rows[0]})
+    means = {key: float(np.mean([dish[key] for dish in dishes])) for key in dishes[0]}
+    told = ("unspecific", "objects_a_field", "missed_a_field")
+    intervals = {key: interval_over_dishes(dish[key] for dish in dishes) for key in told}
+    return {**means, "intervals": intervals, "fields": fields}
 
 
 def _counted(
@@ -60,12 +70,16 @@ def _counted(
     true = segment(planes["label-2"], pixel_size_um).mask
     ours = segment(predicted, pixel_size_um).mask
     given = segment(planes["label-1"], pixel_size_um).mask
+    pictures = (Picture(zscored(planes[c]), pixel_size_um) for c in ("label-1", "label-2"))
+    compared = score(*pictures, ("pearson", "ssim"))
     return {
         "objects_a_field": _untouched(ours, true),
         "missed_a_field": _untouched(true, ours),
         "objects_a_field_of_the_input": _untouched(given, true),
         "true_objects_a_field": float(label(true, _TOUCH)[1]),
         "unspecific": unspecific_share(predicted, planes),
+        "pearson_of_the_input": compared["pearson"],
+        "ssim_of_the_input": compared["ssim"],
     }
 
 

@@ -21,7 +21,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def study(monkeypatch):
     """The modules of benchmarks/study."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("data", "invented", "merge", "plan", "running")
+    names = ("cell", "data", "invented", "merge", "options", "plan", "running", "scoring", "steps")
     return SimpleNamespace(**{name: importlib.import_module(f"study.{name}") for name in names})
 
 
@@ -29,10 +29,10 @@ def study(monkeypatch):
 def tiny(study, monkeypatch, tmp_path):
     """Options of a study that takes seconds: two small dishes to train on, one to test on."""
     scale = study.data.Scale(side=48, depth=4, most=2, some=2, test=2)
-    budget = study.plan.Budget(scale, 1, 1, reduces=True)
-    monkeypatch.setitem(study.plan.SCALES, "cpu", budget)
+    budget = study.cell.Budget(scale, 1, 1, reduces=True)
+    monkeypatch.setitem(study.cell.SCALES, "cpu", budget)
     real = tmp_path / "h9c2-omp25"
-    return study.running.Options(
+    return study.options.Options(
         scale="cpu",
         runs=tmp_path / "runs",
         results=tmp_path / "results",
@@ -43,14 +43,12 @@ def tiny(study, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("scale", ["cpu", "cuda"])
-def test_every_cell_is_a_recipe_that_can_be_read(study, tmp_path, scale):
+def test_every_cell_is_a_recipe_that_can_be_read(study, tiny, scale):
     cells = study.plan.cells(scale)
     names = [(cell.study, cell.name) for cell in cells]
     assert len(set(names)) == len(names)
-    options = SimpleNamespace(runs=tmp_path)
     for cell in cells:
-        file = tmp_path / f"{cell.study}-{cell.name}.yaml"
-        recipe = Recipe.from_yaml(study.running._variant(cell, options, file))
+        recipe = Recipe.from_yaml(study.running.write_variant(cell, tiny))
         assert recipe.network_spec().name
         if scale == "cuda":
             assert not cell.reduced
@@ -61,17 +59,44 @@ def test_every_cell_is_a_recipe_that_can_be_read(study, tmp_path, scale):
             assert at == value
 
 
-def test_no_cell_trains_on_what_it_is_scored_on(study):
+def words_of(study, cell, tiny, monkeypatch):
+    """The words with which a cell is trained."""
+    said = []
+    monkeypatch.setattr(study.running, "livestain", lambda *words: said.extend(words))
+    data = tiny.part(cell.data[0], "train")
+    study.running._train(cell, study.running.write_variant(cell, tiny), data, 10, tiny)
+    return said
+
+
+def test_no_cell_trains_on_what_it_is_scored_on(study, tiny, monkeypatch):
+    study.data.make_set("z", tiny.runs / "data", study.cell.SCALES["cpu"].data)
     for cell in study.plan.cells("cpu"):
-        if study.plan.REAL in cell.data:
-            # The leaking split is there to show what that buys; it says so in its name.
-            assert cell.fold in study.plan.MOVIES or "leaky" in cell.name
-        else:
-            assert all(look.data.split("/")[1] in ("test", "truth") for look in cell.looks)
+        if study.cell.REAL not in cell.data:
+            assert all(s.data.split("/")[1] in ("test", "truth") for s in cell.scorings)
+            continue
+        words = words_of(study, cell, tiny, monkeypatch)
+        if cell.fold is None:
+            # It is there to show what a leak buys: of its own movies, it is scored on what was held back.
+            assert "leaky" in cell.name
+            assert all(s.split == "test" for s in cell.scorings)
+            continue
+        out = [words[i + 1] for i, w in enumerate(words) if w in ("--monitor", "--leave-out")]
+        assert out == [cell.fold]
+        assert all(s.movie == cell.fold for s in cell.scorings)
+
+
+def test_several_sets_come_together_as_many_movies_of_each(study, tiny):
+    cell = next(c for c in study.plan.cells("cpu") if c.name == "unet-both")
+    folder = study.running.training_data(replace(cell, sets=1), tiny)
+    assert {path.name for path in folder.glob("movie-*")} == {
+        "movie-z-1001.ome.zarr",
+        "movie-4001.ome.zarr",
+        "movie-t-1001",
+    }
 
 
 def test_a_time_series_is_a_stack_and_its_truth_is_the_same_dish_without_noise(study, tiny):
-    folder = study.data.make_set("t", tiny.runs / "data", study.plan.SCALES["cpu"].data)
+    folder = study.data.make_set("t", tiny.runs / "data", study.cell.SCALES["cpu"].data)
     names = {
         part: {path.name for path in (folder / part).glob("movie-*")}
         for part in ("train", "test", "truth")
@@ -140,22 +165,26 @@ def test_objects_that_touch_no_true_one_are_invented_and_untouched_true_ones_mis
     [
         ([0.1, 0.3, 0.5, 0.6, 0.7], "not reached"),
         ([0.1, 0.5, 0.60, 0.601, 0.602], "reached"),
-        # Worse, and jumping: no plateau, whatever the best was.
+        # Worse, and jumping or falling: no plateau, whatever the best was.
         ([0.50, 0.46, 0.64, 0.48, 0.55], "not reached"),
+        ([0.50, 0.60, 0.67, 0.64, 0.60], "not reached"),
         ([], "not looked at"),
     ],
 )
 def test_a_plateau_is_steady_and_gains_nothing_more(study, scores, said):
     looks = [(20 * (i + 1), score) for i, score in enumerate(scores)]
-    assert study.running.plateau(looks, 100) == said
+    assert study.steps.plateau(looks, 100) == said
+    # A learning rate that goes to nothing flattens any curve.
+    ended = "schedule ended" if said == "reached" else said
+    assert study.steps.plateau(looks, 100, "cosine") == ended
 
 
-def test_an_interval_is_over_dishes_where_there_are_several(study):
-    rows = [{"movie": m, "pearson": str(v)} for m, v in [("a", 0.2), ("a", 0.4), ("b", 0.7)]]
-    low, high = study.running._interval_over_movies(rows, "pearson")
-    assert low == pytest.approx(0.3)
-    assert high == pytest.approx(0.7)
-    assert study.running._interval_over_movies(rows[:2], "pearson") is None
+def test_an_interval_over_dishes_is_students(study):
+    low, high = study.scoring.interval_over_dishes([0.2, 0.4, 0.9])
+    assert (low + high) / 2 == pytest.approx(0.5)
+    # 4.303 standard errors at two degrees of freedom.
+    assert (high - low) / 2 == pytest.approx(4.303 * 0.36056 / 3**0.5, rel=1e-3)
+    assert study.scoring.interval_over_dishes([0.2, 0.4]) is None
 
 
 def test_merged_structures_have_their_own_colours(study):
@@ -173,12 +202,15 @@ def test_a_cell_is_trained_scored_and_told_and_goes_on_where_it_was(study, tiny)
     cell = next(c for c in study.plan.cells("cpu") if c.name == "l2l")
     cell = replace(cell, reduced={"network.kwargs.width": 4, "batch_size": 2, "crop": 32}, steps=6)
     found = study.running.run_cell(cell, tiny)
-    file = study.running.result_file(cell, tiny)
+    file = study.options.result_file(cell, tiny)
     assert json.loads(file.read_text(encoding="utf-8"))["cell"] == "l2l"
     assert (found["steps"], found["samples"], found["training_sets"]) == (6, 12, 2)
     score = found["scores"]["truth"]["pearson"]
-    assert score["interval"][0] <= score["mean"] <= score["interval"][1]
     assert -1 <= score["mean"] <= 1
+    assert score["interval"] is None  # of two dishes
+    assert found["plateau"] in ("not reached", "reached")
+    assert [step for step, _ in found["looks"]] == [2, 4, 6]
+    assert 0 < found["invented"]["pearson_of_the_input"] < 1
     assert found["invented"]["fields"] == 2 * 4
     assert found["inference_ms"] > 0
     trained = tiny.runs / "koelln" / "l2l" / "finished.json"
@@ -187,6 +219,11 @@ def test_a_cell_is_trained_scored_and_told_and_goes_on_where_it_was(study, tiny)
     again = study.running.run_cell(cell, tiny)
     assert trained.stat().st_mtime_ns == before
     assert again["scores"] == found["scores"]
+    with pytest.raises(RuntimeError, match="batch_size"):
+        study.running.run_cell(replace(cell, reduced=cell.reduced | {"batch_size": 3}), tiny)
+    student = replace(cell, recipe="other", after="l2l-none")
+    with pytest.raises(RuntimeError, match="not trained yet"):
+        study.running.run_cell(student, tiny, teacher=replace(cell, recipe="none"))
 
 
 def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):
