@@ -6,18 +6,26 @@ import itertools
 import math
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from study.labels import HEIGHT, Box, place_labels, text_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ChartPoint", "front", "pareto_chart"]
+__all__ = ["ChartPoint", "Kind", "front", "pareto_chart"]
+
+Kind = Literal["ours", "the papers'", "after the papers"]
+"""Whose a recipe is; the last are built after a paper's network, or a later one, and are not the paper's."""
 
 _WIDE, _TALL = 660, 270
 _LEFT, _TOP, _GAP, _RIGHT, _BOTTOM = 62, 64, 74, 24, 52
-_OURS, _THEIRS, _INK, _SOFT, _GRID = "#a3107a", "#2b5c9e", "#1b1d22", "#5c6069", "#e3e5e9"
+_INK, _SOFT, _GRID = "#1b1d22", "#5c6069", "#e3e5e9"
+_COLOURS: dict[Kind, str] = {
+    "ours": "#a3107a",
+    "the papers'": "#2b5c9e",
+    "after the papers": "#8a5a00",
+}
 _RADIUS = 4.5
 
 
@@ -34,8 +42,8 @@ class ChartPoint:
         A plane.
     value, low, high : float
         Pearson, and its interval.
-    own : bool
-        Whether it is ours, drawn as a square; the papers' are circles.
+    kind : Kind
+        Drawn as a square, a circle, a triangle.
     """
 
     name: str
@@ -44,7 +52,7 @@ class ChartPoint:
     value: float
     low: float
     high: float
-    own: bool
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -134,21 +142,19 @@ def _decades(points: Sequence[ChartPoint]) -> tuple[float, float]:
 
 
 def _legend(with_control: bool) -> list[str]:
-    parts = [
-        _text(8, 18, "Pearson, mean of the movies left out", bold=True),
-        _square(16, 36, _OURS),
-        _text(26, 40, "ours", colour=_OURS),
-        f'<circle cx="72" cy="36" r="{_RADIUS}" fill="{_THEIRS}"/>',
-        _text(82, 40, "the papers' recipes", colour=_THEIRS),
-        f'<line x1="204" x2="204" y1="29" y2="43" stroke="{_SOFT}" stroke-width="1.2"/>',
-        _text(212, 40, "95 % interval"),
-        f'<line x1="304" x2="328" y1="36" y2="36" stroke="{_INK}" stroke-width="1.5"/>',
-        _text(334, 40, "front: none is faster and better"),
+    parts = [_text(8, 18, "Pearson, mean of the movies left out", bold=True)]
+    for x, kind in zip((16, 66, 158), _COLOURS, strict=True):
+        parts += [_sign(kind, x, 36), _text(x + 9, 40, kind, colour=_COLOURS[kind])]
+    parts += [
+        f'<line x1="280" x2="280" y1="29" y2="43" stroke="{_SOFT}" stroke-width="1.2"/>',
+        _text(287, 40, "95 % interval"),
+        f'<line x1="374" x2="396" y1="36" y2="36" stroke="{_INK}" stroke-width="1.5"/>',
+        _text(402, 40, "front: none faster and better"),
     ]
     if with_control:
         parts += [
-            f'<line x1="530" x2="554" y1="36" y2="36" stroke="{_SOFT}" stroke-dasharray="4 3"/>',
-            _text(560, 40, "control, no learning"),
+            f'<line x1="588" x2="610" y1="36" y2="36" stroke="{_SOFT}" stroke-dasharray="4 3"/>',
+            _text(616, 40, "control, no learning"),
         ]
     return parts
 
@@ -225,7 +231,7 @@ def _grid(axes: _Axes, size: int) -> list[str]:
 
 
 def _mark(axes: _Axes, point: ChartPoint) -> list[str]:
-    colour = _OURS if point.own else _THEIRS
+    colour = _COLOURS[point.kind]
     x, y = axes.x(point.ms), axes.y(point.value)
     parts = [
         (
@@ -239,12 +245,11 @@ def _mark(axes: _Axes, point: ChartPoint) -> list[str]:
             f'<line x1="{x - 3:.1f}" x2="{x + 3:.1f}" y1="{at:.1f}" y2="{at:.1f}" stroke="{colour}" '
             'stroke-width="1.2"/>'
         )
-    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="{colour}"/>'
-    return [*parts, _square(x, y, colour) if point.own else circle]
+    return [*parts, _sign(point.kind, x, y)]
 
 
 def _label(point: ChartPoint, spot: tuple[float, float], box: Box) -> list[str]:
-    colour = _OURS if point.own else _THEIRS
+    colour = _COLOURS[point.kind]
     parts = []
     x, y = spot
     end = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
@@ -256,10 +261,20 @@ def _label(point: ChartPoint, spot: tuple[float, float], box: Box) -> list[str]:
     return [*parts, _text(box.left, box.bottom - 0.25 * HEIGHT, point.name, colour=colour)]
 
 
-def _square(x: float, y: float, colour: str) -> str:
-    side = 2 * _RADIUS - 1
-    left, top = x - side / 2, y - side / 2
-    return f'<rect x="{left:.1f}" y="{top:.1f}" width="{side}" height="{side}" fill="{colour}"/>'
+def _sign(kind: Kind, x: float, y: float) -> str:
+    colour = _COLOURS[kind]
+    if kind == "the papers'":
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_RADIUS}" fill="{colour}"/>'
+    if kind == "ours":
+        side = 2 * _RADIUS - 1
+        left, top = x - side / 2, y - side / 2
+        return (
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{side}" height="{side}" fill="{colour}"/>'
+        )
+    r = _RADIUS + 0.7
+    corners = ((x, y - r), (x + 0.9 * r, y + 0.6 * r), (x - 0.9 * r, y + 0.6 * r))
+    path = " ".join(f"{a:.1f},{b:.1f}" for a, b in corners)
+    return f'<polygon points="{path}" fill="{colour}"/>'
 
 
 def _text(

@@ -1,10 +1,7 @@
-"""The papers' claims, and whether our cells show the same order."""
+"""The papers' claims, and the cells of ours that answer to them."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
@@ -12,16 +9,26 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from livestain.errors import SettingsError
 from livestain.settings import Settings, read_yaml
-from study.finished import STATISTICS, Estimate, Finished
-from study.markdown import METRICS
+from study.finished import STATISTICS
+from study.judging import judge, parse
+from study.markdown import METRICS, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["Claim", "Difference", "Value", "Verdict", "estimates", "judge", "read_claims"]
+    from study.finished import Estimate, Finished
+    from study.judging import Verdict
 
-Word = Literal["same", "different", "not told apart", "not run", "no order"]
+__all__ = [
+    "PAPERS",
+    "Claim",
+    "Difference",
+    "Value",
+    "arrival",
+    "estimates",
+    "read_claims",
+    "verdict",
+]
 
 PAPERS = ("somani", "hsu", "ounkomol", "koelln")
 """In the order of the page; also the names of the studies whose cells answer."""
@@ -86,7 +93,11 @@ class Claim(Settings):
     values: tuple[Value, ...] = ()
 
     orders: tuple[str, ...] = ()
-    """What must hold, of labels: "a > b > c", "a = b within 0.03", "a below 1", "a above its control"."""
+    """What must hold, of labels: "a > b > c", "a = b within 0.03", "a not above b + 0.03", "a below 1",
+    "a above its control"."""
+
+    repeats: str = ""
+    """Id of the claim whose order this one's is a part of: shown, and not counted again."""
 
     not_run: str = ""
     """Why there is no cell for it."""
@@ -104,7 +115,7 @@ class Claim(Settings):
     ) -> tuple[str, ...]:
         labels = {value.label for value in info.data.get("values", ())}
         for order in orders:
-            for label in _parse(order).labels:
+            for label in parse(order).labels:
                 if label not in labels:
                     known = ", ".join(sorted(labels))
                     raise ValueError(
@@ -138,40 +149,19 @@ class Claim(Settings):
         """Return a value's metric."""
         return value.metric or self.metric
 
+    def printed(self, label: str) -> str:
+        """Return the paper's number of a label, as the paper prints it; "-" where it prints none."""
+        for value in self.values:
+            if value.label == label and value.theirs is not None:
+                whole = value.theirs == value.theirs.to_integral_value()
+                metric = self.metric_of(value)
+                return number(float(value.theirs), metric) if whole else str(value.theirs)
+        return "-"
 
-@dataclass(frozen=True)
-class Verdict:
-    """Whether an order is the same, of all comparisons that it is made of.
-
-    Attributes
-    ----------
-    word : str
-        "same" if every comparison is; "different" if one is the other way round, by intervals that are
-        apart; else "not told apart" if one is not; else "not run".
-    parts : tuple of str
-        The word of each comparison of two numbers.
-    """
-
-    word: Word
-    parts: tuple[Word, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The word, and what it is made of where that is more than one comparison."""
-        if len(self.parts) < 2 or len(set(self.parts)) == 1:
-            return self.word
-        kinds: tuple[Word, ...] = ("same", "different", "not told apart", "not run")
-        counts = [(kind, self.parts.count(kind)) for kind in kinds]
-        return f"{self.word} ({', '.join(f'{n} {kind}' for kind, n in counts if n)})"
-
-
-@dataclass(frozen=True)
-class _Order:
-    """An order, parsed: `kind` is ">", "=", "below", "above" or "control"."""
-
-    kind: str
-    labels: tuple[str, ...]
-    limit: float = 0.0
+    def compared(self) -> tuple[Value, ...]:
+        """Return the values that an order names."""
+        labels = {label for order in self.orders for label in parse(order).labels}
+        return tuple(value for value in self.values if value.label in labels)
 
 
 def read_claims(path: Path) -> tuple[Claim, ...]:
@@ -195,6 +185,11 @@ def read_claims(path: Path) -> tuple[Claim, ...]:
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise SettingsError(f"{path}: two claims are called {', '.join(twice)}; expected one.")
+    for claim in claims:
+        if claim.repeats and claim.repeats not in ids:
+            raise SettingsError(
+                f"{path}: claim {claim.id} repeats {claim.repeats!r}, which is no claim's id; expected one."
+            )
     return claims
 
 
@@ -211,84 +206,30 @@ def estimates(claim: Claim, finished: Finished) -> dict[str, Estimate | None]:
     return found
 
 
-def judge(orders: Iterable[str], numbers: Mapping[str, Estimate | None]) -> Verdict:
-    """Say whether numbers have an order.
+def verdict(claim: Claim, finished: Finished) -> Verdict:
+    """Say whether our numbers have a claim's order.
 
-    Two numbers are told apart where their intervals do not overlap; a number is told from a limit where its
-    interval lies on one side of it. "within" asks that the interval of the difference, its half widths those
-    of the two in quadrature, lies within the limit.
-
-    Parameters
-    ----------
-    orders : iterable of str
-        See `Claim.orders`.
-    numbers : mapping of str to Estimate or None
-        By label; None where a cell has not been run.
-
-    Returns
-    -------
-    Verdict
-        "no order" where there is none.
+    What is left of the unspecific signal is judged by its magnitude: to take away too much is an error, too.
     """
-    parts: list[Word] = []
-    for text in orders:
-        order = _parse(text)
-        found = [numbers.get(label) for label in order.labels]
-        if order.kind == ">":
-            parts += [_told(a, b) for a, b in itertools.combinations(found, 2)]
-        elif order.kind == "=":
-            parts.append(_alike(found[0], found[1], order.limit))
-        elif order.kind == "control":
-            controls = [
-                None if a is None or a.control is None else Estimate(a.control) for a in found
-            ]
-            parts += [_told(a, b) for a, b in zip(found, controls, strict=True)]
-        else:
-            limit = Estimate(order.limit)
-            parts += [_told(a, limit) if order.kind == "above" else _told(limit, a) for a in found]
-    if not parts:
-        return Verdict("no order")
-    # What is not the same already stays so, whatever is still to be run; "same" has to wait for all of it.
-    word: Word = "same"
-    for other in ("different", "not told apart", "not run"):
-        if other in parts:
-            word = other
-            break
-    return Verdict(word, tuple(parts))
+    numbers = estimates(claim, finished)
+    for value in claim.values:
+        found = numbers[value.label]
+        if found is not None and claim.metric_of(value) == "unspecific":
+            numbers[value.label] = found.magnitude()
+    return judge(claim.orders, numbers)
 
 
-def _told(more: Estimate | None, less: Estimate | None) -> Word:
-    if more is None or less is None:
-        return "not run"
-    (low, high), (other_low, other_high) = more.ends, less.ends
-    if low > other_high:
-        return "same"
-    return "different" if high < other_low else "not told apart"
+def arrival(claim: Claim, finished: Finished) -> Literal["", "not at plateau", "plateau not known"]:
+    """Say whether the trainings that a claim compares had arrived; nothing where all had.
 
-
-def _alike(a: Estimate | None, b: Estimate | None, limit: float) -> Word:
-    if a is None or b is None:
-        return "not run"
-    difference = a.value - b.value
-    (a_low, a_high), (b_low, b_high) = a.ends, b.ends
-    low = difference - ((a.value - a_low) ** 2 + (b_high - b.value) ** 2) ** 0.5
-    high = difference + ((a_high - a.value) ** 2 + (b.value - b_low) ** 2) ** 0.5
-    if low >= -limit and high <= limit:
-        return "same"
-    return "different" if low > limit or high < -limit else "not told apart"
-
-
-def _parse(text: str) -> _Order:
-    if match := re.fullmatch(r"(.+) = (.+) within ([\d.]+)", text):
-        return _Order("=", match.group(1, 2), float(match[3]))
-    if match := re.fullmatch(r"(.+) (below|above) ([\d.]+)", text):
-        return _Order(match[2], (match[1],), float(match[3]))
-    if match := re.fullmatch(r"(.+) above its control", text):
-        return _Order("control", (match[1],))
-    labels = tuple(text.split(" > "))
-    if len(labels) < 2:
-        raise ValueError(
-            f"the order {text!r} is none; expected 'a > b', 'a = b within 0.03', 'a below 1', 'a above 1' or "
-            "'a above its control'"
-        )
-    return _Order(">", labels)
+    Where a learning rate went to 0, or nothing was looked at, that is not known.
+    """
+    states = {
+        cell.plateau
+        for value in claim.compared()
+        if value.recipe is not None
+        for cell in finished.of(value.study or claim.paper, value.recipe)
+    }
+    if "not reached" in states:
+        return "not at plateau"
+    return "plateau not known" if states - {"reached"} else ""

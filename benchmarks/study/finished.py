@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from scipy.stats import chi2
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from livestain.errors import DataError
 from livestain.settings import describe_validation_error
@@ -21,6 +20,7 @@ __all__ = [
     "CellResult",
     "Estimate",
     "Finished",
+    "Invented",
     "Score",
     "mean_of_folds",
     "read_finished",
@@ -32,8 +32,8 @@ SCALES = ("cuda", "cpu")
 STATISTICS = {"mean": None, "q5": 0, "q25": 1, "median": 2, "q75": 3, "q95": 4}
 """What can be asked of a score: its mean, or the place of a quantile."""
 
-_COUNTED = ("objects_a_field", "missed_a_field")
-"""Numbers of objects that were counted in some fields."""
+_OF_FIELDS = ("objects_a_field", "missed_a_field", "unspecific")
+"""Numbers that stand in `invented`."""
 
 _OF_THE_CELL = (
     "parameters",
@@ -62,6 +62,27 @@ class Score(_Read):
     quantiles: tuple[float | None, ...] | None = None
 
 
+class Invented(_Read):
+    """What a filter drew, missed and left; see benchmarks/study/invented.py."""
+
+    objects_a_field: float | None = None
+    missed_a_field: float | None = None
+    unspecific: float | None = None
+    objects_a_field_of_the_input: float | None = None
+    true_objects_a_field: float | None = None
+    pearson_of_the_input: float | None = None
+    ssim_of_the_input: float | None = None
+    intervals: dict[str, tuple[float, float] | None] = Field(default_factory=dict)
+    fields: int = 0
+
+    def of_the_input(self, metric: str) -> float | None:
+        """Return what the input itself has, which a filter must beat."""
+        if metric == "unspecific":
+            return 1.0
+        value: float | None = getattr(self, f"{metric}_of_the_input", None)
+        return value
+
+
 class CellResult(_Read):
     """One result file; see benchmarks/study/running.py, which writes it."""
 
@@ -78,15 +99,18 @@ class CellResult(_Read):
     samples: int
     budget_seconds: float | None
     wall_seconds: float
+    owed_seconds: float = 0.0
     looks: tuple[tuple[int, float], ...]
     plateau: str
+    schedule: str | None = None
     parameters: int
     inference_ms: float | None
     inference_of: str | None
+    changes: dict[str, Any] = Field(default_factory=dict)
     reduced: dict[str, Any]
     scores: dict[str, dict[str, Score]]
     by_time: dict[str, float] | None = None
-    invented: dict[str, float] | None = None
+    invented: Invented | None = None
     hardware: dict[str, Any]
     versions: dict[str, str]
     when: str
@@ -102,9 +126,9 @@ class Estimate:
     ----------
     value : float
     low, high : float or None
-        Ends of the 95 % interval; None where there is none.
+        Ends of the 95 % interval; None where there is none, as of fewer than three dishes.
     control : float, optional
-        The same of the control without learning.
+        The same of the control without learning; of a filter, of its input.
     folds : tuple of str
         Movies left out that it is a mean over.
     """
@@ -115,12 +139,23 @@ class Estimate:
     control: float | None = None
     folds: tuple[str, ...] = ()
 
+    @classmethod
+    def exact(cls, value: float) -> Estimate:
+        """Return a number that is known, such as a limit."""
+        return cls(value, value, value)
+
     @property
-    def ends(self) -> tuple[float, float]:
-        """The interval; the number itself where there is none."""
-        if self.low is None or self.high is None:
-            return self.value, self.value
-        return self.low, self.high
+    def ends(self) -> tuple[float, float] | None:
+        """The interval, where there is one."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def magnitude(self) -> Estimate:
+        """Return how far it is from 0, either way."""
+        if self.ends is None:
+            return replace(self, value=abs(self.value))
+        near, far = sorted(abs(end) for end in self.ends)
+        crosses = self.ends[0] < 0 < self.ends[1]
+        return replace(self, value=abs(self.value), low=0.0 if crosses else near, high=far)
 
 
 @dataclass(frozen=True)
@@ -175,9 +210,12 @@ def mean_of_folds(folds: Mapping[str | None, Estimate]) -> Estimate:
     n = len(folds)
     value = sum(one.value for one in folds.values()) / n
     low = high = control = None
-    if all(one.low is not None for one in folds.values()):
-        low = value - sum((one.value - one.ends[0]) ** 2 for one in folds.values()) ** 0.5 / n
-        high = value + sum((one.ends[1] - one.value) ** 2 for one in folds.values()) ** 0.5 / n
+    widths = [
+        (one.value - one.ends[0], one.ends[1] - one.value) for one in folds.values() if one.ends
+    ]
+    if len(widths) == n:
+        low = value - sum(below**2 for below, _ in widths) ** 0.5 / n
+        high = value + sum(above**2 for _, above in widths) ** 0.5 / n
     controls = [one.control for one in folds.values() if one.control is not None]
     if len(controls) == n:
         control = sum(controls) / n
@@ -236,9 +274,13 @@ def _estimate(cell: CellResult, metric: str, on: str, statistic: str) -> Estimat
     if metric in _OF_THE_CELL:
         value = getattr(cell, metric)
         return None if value is None else Estimate(float(value))
-    if metric in (*_COUNTED, "unspecific"):
-        return _of_objects(cell.invented or {}, metric)
-    score = cell.scores.get(on, {}).get(metric)
+    if metric in _OF_FIELDS:
+        return None if cell.invented is None else _of_fields(cell.invented, metric)
+    scores = cell.scores.get(on, {})
+    score = scores.get(metric)
+    if score is None and metric == "pearson_plane":
+        # Of models of single planes, Pearson is of planes anyway.
+        score = scores.get("pearson")
     if score is None or score.mean is None:
         return None
     value, place = score.mean, STATISTICS[statistic]
@@ -247,21 +289,21 @@ def _estimate(cell: CellResult, metric: str, on: str, statistic: str) -> Estimat
         if quantile is None:
             return None
         value = quantile
+    control = score.control if cell.invented is None else cell.invented.of_the_input(metric)
     if score.interval is None:
-        return Estimate(value, control=score.control)
+        return Estimate(value, control=control)
     low, high = score.interval
-    return Estimate(value, value - (score.mean - low), value + (high - score.mean), score.control)
+    return Estimate(value, value - (score.mean - low), value + (high - score.mean), control)
 
 
-def _of_objects(invented: Mapping[str, float], metric: str) -> Estimate | None:
-    """Return a number of objects a field, with the exact interval of a Poisson count, or what is left."""
-    if metric not in invented:
+def _of_fields(invented: Invented, metric: str) -> Estimate | None:
+    value: float | None = getattr(invented, metric)
+    if value is None:
         return None
-    value = float(invented[metric])
-    fields = float(invented.get("fields", 0))
-    if metric not in _COUNTED or fields <= 0:
-        return Estimate(value)
-    n = value * fields
-    low = float(chi2.ppf(0.025, 2 * n)) / 2 if n > 0 else 0.0
-    high = float(chi2.ppf(0.975, 2 * (n + 1))) / 2
-    return Estimate(value, low / fields, high / fields)
+    found = Estimate(value, control=invented.of_the_input(metric))
+    ends = invented.intervals.get(metric)
+    if ends is None:
+        return found
+    # No field has fewer objects than none.
+    low = ends[0] if metric == "unspecific" else max(ends[0], 0.0)
+    return replace(found, low=low, high=ends[1])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from study.finished import Estimate
 
-__all__ = ["LINE", "METRICS", "Metric", "estimate", "number", "paragraph", "table"]
+__all__ = ["LINE", "METRICS", "Metric", "estimate", "from_to", "number", "paragraph", "table"]
 
 LINE = "<br>"
 """A new line within a table's cell."""
@@ -39,6 +39,7 @@ class Metric:
 
 METRICS = {
     "pearson": Metric("Pearson", 3),
+    "pearson_plane": Metric("Pearson of planes", 3),
     "ssim": Metric("SSIM", 3),
     "psnr": Metric("PSNR, dB", 1),
     "nmse": Metric("normalised MSE", 3),
@@ -69,15 +70,28 @@ def estimate(found: Estimate | None, metric: str) -> str:
     if found is None:
         return "not run"
     text = number(found.value, metric)
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} ({number(found.low, metric)} to {number(found.high, metric)})"
+    if found.ends is not None:
+        low, high = (number(end, metric) for end in found.ends)
+        text += f" ({low} to {high})"
+    return f"{text}, over-corrected" if metric == "unspecific" and found.value < 0 else text
 
 
-def paragraph(text: str) -> str:
-    """Return prose in lines of at most 118 characters, so that a change shows where it is."""
+def from_to(values: Sequence[float]) -> str:
+    """Return the least and the largest of some numbers, without decimals; one where they are equal."""
+    low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def paragraph(text: str, *, indent: str = "") -> str:
+    """Return prose in lines of at most 118 characters, so that a change shows where it is.
+
+    Lines after the first begin with `indent`.
+    """
     words = " ".join(text.split())
-    return textwrap.fill(words, 118, break_long_words=False, break_on_hyphens=False) + "\n"
+    filled = textwrap.fill(
+        words, 118, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return filled + "\n"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numbers_from: int = 1) -> str:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
-from study.markdown import LINE, number, table
-from study.plan import CELLS
+from study.markdown import LINE, number, paragraph, table
+from study.plan import CELLS, cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from study.finished import Finished
+    from study.finished import CellResult, Finished
 
-__all__ = ["HOW", "PREFACE", "changes", "every_cell", "hardware", "what_was_run"]
+__all__ = [
+    "PREFACE",
+    "changes",
+    "differences",
+    "every_cell",
+    "hardware",
+    "how_to_read",
+    "what_was_run",
+]
 
 PREFACE = """\
 # The study: four papers on one bench
@@ -21,8 +30,9 @@ Written by `python benchmarks/papers.py report` from the files under benchmarks/
 benchmarks/study/claims.yaml; not to be edited by hand.
 
 Which of the papers' methods should a laboratory deploy? Every recipe here is trained by the same trainer on
-the same data for the same time and scored by the same code, on images that no training saw. Each claim of
-the papers that has a number or an order has a row, with our numbers beside theirs.
+the same data and scored by the same code, on images that no training saw; where it is not for the same time,
+the page says so. Each claim of the papers that has a number or an order has a row, with our numbers beside
+theirs.
 """
 
 HOW = """\
@@ -30,21 +40,45 @@ HOW = """\
 
 - Our cells, data, microscope and training time are not the papers'. A number of ours that is higher or
   lower than theirs says nothing; whether two methods come in the same **order** does.
-- Numbers in brackets are 95 % intervals: of a bootstrap over frames for scores; exact for a Poisson count for
-  numbers of objects (rather too narrow, since objects of one field are not independent). They hold for one
-  training of each: another random start is not in them.
+- Numbers in brackets are 95 % intervals. Of real cells: a bootstrap over the frames of the movie that was
+  left out, so of that movie alone. Of simulated dishes, for scores and for numbers of objects: Student's t
+  over the dishes, since planes of one dish are not independent; fewer than three dishes have none.
 - **same**: in each comparison the intervals of the two numbers are apart, the paper's way round.
-  **different**: in one or more they are apart the other way round. **not told apart**: neither. The images
-  of both are the same, so that a paired comparison might tell more of them apart; ours errs to the safe
-  side. Numbers without an interval are compared as they are.
+  **different**: in one or more they are apart the other way round. **not told apart**: neither, or a number
+  has no interval. The images of both are the same, so that a paired comparison might tell more of them
+  apart; ours errs to the safe side.
+- The intervals hold for one training of each: another random start, or a few steps more, is not in them.
+  {jumps}A verdict **(not at plateau)** compares trainings of which one or more had not arrived: it is of
+  this many steps and no more. **(plateau not known)**: the learning rate went to 0 ("schedule ended"), which
+  makes any curve flat at its end, or nothing was looked at.
 - Quantiles have no intervals of their own. They are compared with the half widths of the mean's, which are
   rather too narrow.
-- "a = b within 0.03": the interval of the difference lies within 0.03.
+- "a = b within 0.03": the interval of the difference lies within 0.03. "a not above b + 0.03": it lies below
+  0.03; how far below does not matter.
 - **not run**: no cell answers to it, or its cell has no result yet. **no order**: a number alone is
-  claimed.
+  claimed, or what is claimed cannot be judged here.
 - At equal time a large network sees fewer samples than a small one. What a recipe would reach in the end is
   not told here, except where a training had reached its plateau.
 """
+
+
+def how_to_read(scales: Sequence[Finished]) -> str:
+    """Return what the words and brackets of the tables mean."""
+    falls = [
+        before - after
+        for finished in scales
+        for cell in finished.cells
+        if cell.plateau == "not reached"
+        for (_, before), (_, after) in itertools.pairwise(cell.looks)
+    ]
+    jumps = ""
+    if falls and max(falls) >= 0.01:
+        jumps = (
+            f"Between two looks at a training its Pearson falls by up to {max(falls):.2f} here. "
+        )
+    blocks = HOW.format(jumps=jumps).split("\n- ")
+    items = (paragraph(f"- {one}", indent="  ") for one in blocks[1:])
+    return f"{blocks[0]}\n{''.join(items)}"
 
 
 def what_was_run(scales: Sequence[Finished]) -> str:
@@ -85,8 +119,14 @@ def _versions(finished: Finished) -> list[str]:
     )
 
 
+def _planned(finished: Finished) -> list[tuple[str, str]]:
+    order = list(CELLS)
+    planned = [(cell.study, cell.name) for cell in cells(finished.scale)]
+    return sorted(planned, key=lambda one: order.index(one[0]))
+
+
 def _finished_of_all(finished: Finished) -> str:
-    planned = {(study, name) for study, names in CELLS.items() for name in names}
+    planned = set(_planned(finished))
     there = {(cell.study, cell.cell) for cell in finished.cells}
     text = f"{len(planned & there)} of {len(planned)}"
     return text + (f", and {len(there - planned)} more" if there - planned else "")
@@ -99,12 +139,12 @@ def _hours(finished: Finished) -> str:
 
 def _budgets(finished: Finished) -> str:
     clock = "of one core's processor time" if finished.scale == "cpu" else "of wall time"
-    seconds = {(cell.study, cell.budget_seconds) for cell in finished.cells if cell.budget_seconds}
-    real = _unique(f"{s:,.0f}" for study, s in seconds if study == "real")
-    other = _unique(f"{s:,.0f}" for study, s in seconds if study != "real")
-    told = [f"{', '.join(real)} (all 2-D recipes on real cells)"] if real else []
-    told += [f"{', '.join(other)} (the papers' comparisons)"] if other else []
-    return f"{'; '.join(told)}, {clock}" if told else "-"
+    told = []
+    for study in CELLS:
+        seconds = {cell.budget_seconds for cell in finished.of(study) if cell.budget_seconds}
+        if seconds:
+            told.append(f"{study}: {', '.join(f'{s:,.0f}' for s in sorted(seconds))}")
+    return f"{'; '.join(told)}; {clock}" if told else "-"
 
 
 def _dates(finished: Finished) -> str:
@@ -116,9 +156,47 @@ def _commands(finished: Finished) -> list[str]:
     return [f"`{command}`" for command in _unique(cell.command for cell in finished.cells)]
 
 
-def changes(reduced: Mapping[str, object]) -> str:
-    """Return the keys of a recipe that differ from the paper's, and their values; "-" where none does."""
-    return ", ".join(f"`{key}` {value}" for key, value in reduced.items()) or "-"
+def changes(keys: Mapping[str, object]) -> str:
+    """Return keys of a recipe that differ from the paper's, and their values; "-" where none does."""
+    return ", ".join(f"`{key}` {_value(value)}" for key, value in keys.items()) or "-"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        # Of a target, its channel says what is meant.
+        if "channel" in value:
+            return str(value["channel"])
+        return f"({', '.join(f'{key} {_value(one)}' for key, one in value.items())})"
+    if isinstance(value, list | tuple):
+        return (
+            ", ".join(map(_value, value))
+            if len(value) < 2
+            else f"[{', '.join(map(_value, value))}]"
+        )
+    return "none" if value is None else str(value)
+
+
+def differences(found: Sequence[CellResult]) -> Iterable[str]:
+    """Say what differs from the papers' recipes: for the question's sake, and for the scale's."""
+    for words, kind in (
+        ("Set for our data or the question, and not as in the paper's recipe", "changes"),
+        ("Smaller here than in the paper's recipe", "reduced"),
+    ):
+        names: dict[str, list[str]] = {}
+        for cell in found:
+            keys: Mapping[str, object] = getattr(cell, kind)
+            for key, value in keys.items():
+                names.setdefault(changes({key: value}), []).append(cell.recipe)
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for change, recipes in names.items():
+            groups.setdefault(tuple(dict.fromkeys(recipes)), []).append(change)
+        all_of_them = {cell.recipe for cell in found}
+        told = [
+            f"{', '.join(group)} ({'all' if set(recipes) == all_of_them else ', '.join(recipes)})"
+            for recipes, group in groups.items()
+        ]
+        if told:
+            yield paragraph(f"{words}: {'; '.join(told)}.")
 
 
 def every_cell(finished: Finished) -> str:
@@ -131,21 +209,25 @@ def every_cell(finished: Finished) -> str:
             f"{cell.batch_size}",
             f"{cell.samples:,}",
             number(cell.wall_seconds, "wall_seconds"),
+            number(cell.owed_seconds, "wall_seconds"),
             cell.plateau,
+            cell.schedule or "-",
             f"{cell.parameters:,}",
             number(cell.inference_ms, "inference_ms"),
             cell.inference_of or "-",
+            changes(cell.changes),
             changes(cell.reduced),
             f"`{cell.commit[:7]}`",
         ]
         for cell in sorted(finished.cells, key=lambda c: (list(CELLS).index(c.study), c.cell))
     ]
     there = {(cell.study, cell.cell) for cell in finished.cells}
-    missing = [f"`{n}`" for study, names in CELLS.items() for n in names if (study, n) not in there]
+    missing = [f"`{name}`" for study, name in _planned(finished) if (study, name) not in there]
     text = table(
         [
-            *("study", "cell", "steps", "batch", "samples", "wall time", "plateau", "parameters"),
-            *("a prediction", "of", "smaller than the paper's", "commit"),
+            *("study", "cell", "steps", "batch", "samples", "wall time", "owed before", "plateau"),
+            *("learning rate", "parameters", "a prediction", "of", "set for the question"),
+            *("smaller than the paper's", "commit"),
         ],
         rows,
         numbers_from=2,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from study.finished import Invented
 from study.markdown import METRICS, estimate, number, paragraph, table
+from study.plan import cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +48,7 @@ def score_table(
     head: str,
     truth: str = "",
 ) -> str:
-    """Return a table of scores, with what was trained and the control.
+    """Return a table of scores, with what was trained and the control; rows not of the scale are left out.
 
     Parameters
     ----------
@@ -62,9 +64,15 @@ def score_table(
     columns = [head, "sets", "steps", *(METRICS[name].label for name in metrics)]
     if truth:
         columns.append(f"{METRICS[truth].label}, noise-free target")
-    columns.append("Pearson, control")
+    # What a stack scores and what its planes score are not to be compared.
+    controlled = "pearson" if "pearson" in metrics else metrics[0]
+    columns.append(f"{METRICS[controlled].label}, control")
+    planned = {cell.recipe for cell in cells(finished.scale) if cell.study == study}
+    known = planned | {cell.recipe for cell in finished.of(study)}
     lines = []
     for row in rows:
+        if row.recipe not in known:
+            continue
         line = [row.label]
         for name in ("training_sets", "steps"):
             found = finished.estimate(study, row.recipe, name)
@@ -75,8 +83,8 @@ def score_table(
         if truth:
             score = finished.estimate(study, row.recipe, truth, on=f"{row.scored} truth")
             line.append(estimate(score, truth))
-        pearson = finished.estimate(study, row.recipe, "pearson", on=row.scored)
-        line.append(number(None if pearson is None else pearson.control, "pearson"))
+        found = finished.estimate(study, row.recipe, controlled, on=row.scored)
+        line.append(number(None if found is None else found.control, controlled))
         lines.append(line)
     return table(columns, lines)
 
@@ -85,24 +93,34 @@ def _somani(finished: Finished, claims: dict[str, Claim]) -> str:
     return "\n".join(
         [
             paragraph(
-                "Quantiles over the images of movie 009, as in their Fig. 4; in each second row, ours."
+                "Quantiles over the images of movie 009, as in their Fig. 4. Both losses weigh 100 "
+                "beside the discriminator's (the paper does not say). The TN weights are below 1 "
+                "in the mean, so that at one weight TN's term counts for less than L1's; in the "
+                "row of weights of mean 1 they are divided by their mean."
             ),
             _quantiles(finished, claims),
-            paragraph("Mean SSIM by generator loss and discriminator loss, as in their Table 1."),
+            paragraph(
+                "Mean SSIM by generator loss and discriminator loss, as in their Table 1. The "
+                "paper does not say how Dice and Jaccard are formed of a discriminator's verdicts: "
+                "that they are taken of the class that is true, so that fakes teach as well, is "
+                "our reading (livestain.training.losses.adversarial)."
+            ),
             _discriminators(finished, claims, "ssim"),
             paragraph("The same, ours by Pearson."),
             _discriminators(finished, claims, "pearson"),
             paragraph(
-                "What a leaking split buys. The first model was trained and tested on crops of the "
-                "same frames, drawn at random, as the paper did; the second, the same recipe, on "
-                "other movies than the one it is tested on."
+                "What a leaking split buys. The first model is trained on the crops of all three "
+                "movies but for a random fifth, as the paper split its own, so that crops of one "
+                "frame are on both sides; it is scored on the held-back crops of movie 009. The "
+                "second, the same recipe, is trained on two movies and scored on all of 009. So "
+                "the first also has a movie more to learn from."
             ),
             score_table(
                 finished,
                 "somani",
                 [
-                    Row("crops of the frames trained on", "tn-mse-leaky", "leaky test"),
-                    Row("a movie left out", "tn-mse"),
+                    Row("crops of 009 held back at random", "tn-mse-leaky", "leaky test"),
+                    Row("009 left out", "tn-mse"),
                 ],
                 ("pearson", "ssim", "psnr"),
                 head="tested on",
@@ -111,27 +129,27 @@ def _somani(finished: Finished, claims: dict[str, Claim]) -> str:
     )
 
 
-def _theirs(claim: Claim | None, label: str) -> str:
-    for value in claim.values if claim is not None else ():
-        if value.label == label and value.theirs is not None:
-            return str(value.theirs)
-    return "-"
-
-
 def _quantiles(finished: Finished, claims: dict[str, Claim]) -> str:
     places = {"95 %": "q95", "75 %": "q75", "50 %": "median", "25 %": "q25"}
-    setups = {"TN (1)": "tn-mse", "TN (16)": "tn-mse-b16", "L1": "l1-mse", "L1 (16)": "l1-mse-b16"}
+    setups = {
+        "TN (1)": "tn-mse",
+        "TN (1), weights of mean 1": "tn-mse-normalised",
+        "TN (16)": "tn-mse-b16",
+        "L1": "l1-mse",
+        "L1 (16)": "l1-mse-b16",
+    }
     rows = []
     for label, recipe in setups.items():
         theirs, ours = [label, "paper"], [label, "ours"]
         for metric in ("ssim", "psnr"):
             for place, statistic in places.items():
                 claim = claims.get(f"somani-{metric}-q{place.removesuffix(' %')}")
-                theirs.append(_theirs(claim, label))
+                theirs.append("-" if claim is None else claim.printed(label))
                 found = finished.estimate("somani", recipe, metric, statistic=statistic)
                 ours.append(number(None if found is None else found.value, metric))
         pearson = finished.estimate("somani", recipe, "pearson")
-        rows += [[*theirs, "-"], [*ours, estimate(pearson, "pearson")]]
+        rows += [[*theirs, "-"]] if set(theirs[2:]) != {"-"} else []
+        rows.append([*ours, estimate(pearson, "pearson")])
     head = [f"{METRICS[metric].label} {place}" for metric in ("ssim", "psnr") for place in places]
     return table(["loss (batch)", "", *head, "Pearson, mean"], rows, numbers_from=2)
 
@@ -142,8 +160,8 @@ def _discriminators(finished: Finished, claims: dict[str, Claim], metric: str) -
     for generator in ("tn", "l1"):
         claim = claims.get(f"somani-discriminator-{generator}")
         name = {"tn": "TN", "l1": "L1"}[generator]
-        if metric == "ssim":
-            rows.append([name, "paper", *(_theirs(claim, label) for label in kinds)])
+        if metric == "ssim" and claim is not None:
+            rows.append([name, "paper", *(claim.printed(label) for label in kinds)])
         found = (
             finished.estimate("somani", f"{generator}-{kind}", metric) for kind in kinds.values()
         )
@@ -152,18 +170,21 @@ def _discriminators(finished: Finished, claims: dict[str, Claim], metric: str) -
 
 
 def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
-    metrics = ("pearson", "ssim")
+    metrics = ("pearson", "pearson_plane", "ssim")
 
     def scores(title: str, head: str, *rows: tuple[str, str, str]) -> str:
         named = [Row(*row) for row in rows]
-        return f"{title}\n\n" + score_table(
-            finished, "hsu", named, metrics, head=head, truth="pearson"
+        return (
+            paragraph(title)
+            + "\n"
+            + score_table(finished, "hsu", named, metrics, head=head, truth="pearson")
         )
 
+    models = (("z", "unet-z"), ("t", "unet-t"), ("combined", "unet-both"))
     return "\n".join(
         [
             scores(
-                "Networks, as in their Table 2.",
+                "Networks, as in their Table 2. Equal numbers of sets, equal time.",
                 "network and data",
                 ("U-Net, z-stacks", "unet-z", "z"),
                 ("GVTNet, z-stacks", "gvtnet-z", "z"),
@@ -171,33 +192,38 @@ def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
                 ("GVTNet, time series", "gvtnet-t", "t"),
             ),
             scores(
-                "Models of one kind of data on the other, as in their Fig. 6.",
+                "Models of one kind of data on the other, as in their Fig. 6. The combined model "
+                "has as many sets of each kind as the two others have of theirs, and no more time.",
                 "model, and what it is tested on",
                 *(
                     (f"{name} model, on {on}", recipe, on)
                     for on in ("z", "t")
-                    for name, recipe in (
-                        ("z", "unet-z"),
-                        ("t", "unet-t"),
-                        ("combined", "unet-both"),
-                    )
+                    for name, recipe in models
                 ),
             ),
             scores(
-                "Number of training sets, as in their Fig. 4a.",
+                "Number of training sets, as in their Fig. 4a. From here on trainings are shorter "
+                "than those above: compare within a table only.",
                 "training sets",
-                *((str(n), f"unet-z-{n}", "z") for n in (2, 6, 12, 24)),
-                ("46", "unet-z", "z"),
+                *((str(n), f"unet-z-{n}", "z") for n in (2, 6, 12, 24, 46)),
             ),
             scores(
-                "Patch size, pixels, point spread function, intervals.",
+                "Patch size, as in their Fig. 4b.",
+                "patches of",
+                ("64 pixels", "unet-z-46", "z"),
+                *((f"{n} pixels", f"unet-z-patch{n}", "z") for n in (32, 96, 128)),
+            ),
+            scores(
+                "Pixels and point spread function, of z-stacks.",
                 "varied",
-                ("patches of 64 pixels, z-stacks", "unet-z", "z"),
-                ("patches of 32 pixels", "unet-z-patch32", "z"),
-                ("patches of 96 pixels", "unet-z-patch96", "z"),
-                ("pixels of 0.2 um in place of 0.1", "unet-z-doubled", "z-doubled"),
+                ("pixels of 0.1 um, point spread function of full width", "unet-z-12", "z"),
+                ("pixels of 0.2 um", "unet-z-doubled", "z-doubled"),
                 ("point spread function of 0.6 of the width", "unet-z-narrow", "z-narrow"),
-                ("time series every 30 s", "unet-t", "t"),
+            ),
+            scores(
+                "Intervals, of time series.",
+                "trained, and tested",
+                ("every 30 s, tested alike", "unet-t-30s", "t"),
                 ("every 5 s, tested alike", "unet-t-short", "t-short"),
                 ("every 5 s, tested on 30 s", "unet-t-short", "t"),
                 ("every 300 s, tested alike", "unet-t-long", "t-long"),
@@ -206,7 +232,7 @@ def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
             scores(
                 "Two structures from one input.",
                 "structure and network",
-                ("mitochondria, a network of their own", "unet-z", "z"),
+                ("mitochondria, a network of their own", "unet-z-46", "z"),
                 ("mitochondria, one network for both", "dual", "z"),
                 ("DNA, a network of its own", "unet-dna", "dna z"),
                 ("DNA, one network for both", "dual", "dna z"),
@@ -219,8 +245,9 @@ def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
     metrics = ("nmse", "pearson")
     parts = [
         paragraph(
-            "Normalised mean squared error by structure, and of a time series by the model of single "
-            "stacks. It is an error: 0 is right, 1 a blank image."
+            "Normalised mean squared error by structure, and of a time series by the model of "
+            "single stacks. It is an error: 0 is right, 1 a blank image. The time series are of "
+            "two of the dishes that the single stacks are of, and two are too few for an interval."
         ),
         score_table(
             finished,
@@ -247,8 +274,9 @@ def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
         ]
     parts += [
         paragraph(
-            "Three dimensions against two: the same stacks, the second network plane by plane. (The "
-            "paper of 2017 does not compare them.)"
+            "Three dimensions against two: the same stacks, the second network plane by plane. "
+            "(The paper of 2017 does not compare them.) Scores of planes, since the second network "
+            "knows no stacks."
         ),
         score_table(
             finished,
@@ -257,9 +285,9 @@ def _ounkomol(finished: Finished, claims: dict[str, Claim]) -> str:
                 Row("fnet, 3-D", "fnet-mitochondria", "z"),
                 Row("fnet-2D", "fnet2d-mitochondria", "z"),
             ],
-            ("pearson", "nmse"),
+            ("pearson_plane", "ssim"),
             head="network",
-            truth="pearson",
+            truth="pearson_plane",
         ),
     ]
     return "\n".join(parts)
@@ -269,7 +297,7 @@ def _koelln(finished: Finished, claims: dict[str, Claim]) -> str:
     names = {
         "label2label, absolute error": "l2l",
         "label2label, MS-SSIM": "l2l-msssim",
-        "noise2noise, squared error": "n2n",
+        "noise2noise, absolute error": "n2n",
         "noise2noise, MS-SSIM": "n2n-msssim",
         "CycleGAN": "cyclegan",
     }
@@ -280,20 +308,24 @@ def _koelln(finished: Finished, claims: dict[str, Claim]) -> str:
         rows.append(
             [label, *(estimate(one, name) for one, name in zip(found, metrics, strict=True))]
         )
-    counted = next((c.invented for c in finished.of("koelln") if c.invented), {}) or {}
-    given = counted.get("objects_a_field_of_the_input")
-    rows.append(["the input itself", "-", "-", number(given, "objects_a_field"), "-", "1"])
+    counted = next(
+        (c.invented for c in finished.of("koelln") if c.invented is not None), Invented()
+    )
+    given = (number(counted.of_the_input(name), name) for name in metrics)
+    rows.append(["the input itself", *given])
     text = [
         paragraph(
             "Against the structure itself, free of noise. Invented: objects of a prediction that "
-            "touch no true one; missed: true ones that none touches. Unspecific: what is left of the "
-            "signal beside the structure, as a share of the input's."
+            "touch no true one; missed: true ones that none touches. Unspecific: what is left of "
+            "the signal beside the structure, as a share of the input's; below 0 more was taken "
+            "away than was there. label2label and noise2noise differ in their labels alone; the "
+            "control of all is the input itself."
         ),
         table(["method", *(METRICS[name].label for name in metrics)], rows),
     ]
-    if "true_objects_a_field" in counted:
-        true = number(counted["true_objects_a_field"], "objects_a_field")
-        text.append(f"There are {true} true objects a field, in {counted['fields']:.0f} fields.\n")
+    if counted.true_objects_a_field is not None:
+        true = number(counted.true_objects_a_field, "objects_a_field")
+        text.append(f"There are {true} true objects a field, in {counted.fields} fields.\n")
     return "\n".join(text)
 
 

@@ -8,23 +8,32 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.cell import MOVIES
 from study.chart import ChartPoint, pareto_chart
-from study.claims import PAPERS, estimates, judge, read_claims
+from study.claims import PAPERS, arrival, estimates, read_claims, verdict
 from study.finished import read_finished
 from study.markdown import LINE, estimate, number, paragraph, table
-from study.opening import HOW, PREFACE, changes, every_cell, hardware, what_was_run
-from study.plan import MOVIES, cells
-from study.real import PAPERS as PAPERS_RECIPES
-from study.real import ranked, real_section
+from study.opening import (
+    PREFACE,
+    differences,
+    every_cell,
+    hardware,
+    how_to_read,
+    what_was_run,
+)
+from study.plan import cells
+from study.ranking import kind_of, ranked
+from study.real import real_section
 from study.sections import PICTURE, SECTIONS
 from study.times import SIZES, read_times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from study.claims import Claim, Value, Verdict
+    from study.claims import Claim, Value
     from study.finished import Estimate, Finished
-    from study.real import Ranked
+    from study.judging import Verdict
+    from study.ranking import Ranked
     from study.times import Times
 
 __all__ = ["claims_table", "study_page", "unexplained", "write_study"]
@@ -45,8 +54,11 @@ DATA = {
         "paper's; their order can."
     ),
     "hsu": (
-        "Simulated stacks and series (benchmarks/study/data.py); scores are means over planes of "
-        "dishes that no training saw."
+        "Simulated stacks and series (benchmarks/study/data.py), of dishes that no training saw. "
+        "Pearson (the paper's r) is of whole stacks, as theirs; SSIM of planes. Their SSIM is one "
+        "formula over a whole image, with means and variances of all of it and a range of 1; ours "
+        "is the mean over windows of 11 pixels, of planes that were brought to one range first. So "
+        "its height cannot be compared with the paper's, and its order only with care."
     ),
     "ounkomol": "Simulated stacks, at their own voxels in place of 0.3 um cubes.",
     "koelln": (
@@ -58,6 +70,9 @@ DATA = {
 CHART_ABOUT = "Pearson on movies never seen against the time of a prediction, all 2-D recipes"
 
 PICTURE_ABOUT = "Simulated brightfield, and mitochondria and DNA predicted from it, in one picture"
+
+
+_JUDGED = ("same", "not told apart", "different")
 
 
 def write_study(results: Path, docs: Path) -> None:
@@ -110,7 +125,7 @@ def study_page(
     dict of str to str
         SVG, by its name under docs.
     """
-    parts = [PREFACE, "## What was run\n", what_was_run(scales), HOW]
+    parts = [PREFACE, "## What was run\n", what_was_run(scales), how_to_read(scales)]
     if scales:
         parts += ["## The papers' claims in short\n", _in_short(scales, claims)]
     charts: dict[str, str] = {}
@@ -137,24 +152,26 @@ def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
     rows = []
     for claim in claims:
         found = estimates(claim, finished)
-        verdict = judge(claim.orders, found)
+        judged = verdict(claim, finished)
         ours = [_ours(claim, value, found[value.label]) for value in claim.values if value.recipe]
         theirs = [
-            f"{value.label}: {_theirs(claim, value.label)}"
+            f"{value.label}: {claim.printed(value.label)}"
             for value in claim.values
             if value.theirs is not None
         ]
         if not all(value.theirs is not None for value in claim.values):
             theirs += claim.orders
         ran = any(one is not None for one in found.values())
-        word = "not run" if claim.not_run or not ran else verdict.text
+        word = "not run" if claim.not_run or not ran else judged.text
+        word = f"**{word}**" if word.startswith("different") else word
+        state = arrival(claim, finished) if judged.word in _JUDGED else ""
         rows.append(
             [
                 f"{claim.claim} ({claim.where})",
                 LINE.join(theirs) or "-",
                 LINE.join(ours) or "-",
-                f"**{word}**" if word.startswith("different") else word,
-                " ".join(_notes(claim, verdict, finished.scale)) or "-",
+                f"{word} ({state})" if state else word,
+                " ".join(_notes(claim, judged, finished.scale)) or "-",
             ]
         )
     return table(["claim", "paper", "ours", "same order?", "note"], rows, numbers_from=5)
@@ -165,42 +182,39 @@ def unexplained(finished: Finished, claims: Iterable[Claim]) -> list[str]:
     return [
         claim.id
         for claim in claims
-        if judge(claim.orders, estimates(claim, finished)).word == "different"
-        and finished.scale not in claim.differs
+        if verdict(claim, finished).word == "different" and finished.scale not in claim.differs
     ]
 
 
 def _ours(claim: Claim, value: Value, found: Estimate | None) -> str:
     text = f"{value.label}: {estimate(found, claim.metric_of(value))}"
     if f"{value.label} above its control" in claim.orders and found is not None:
-        text += f", control {number(found.control, claim.metric_of(value))}"
+        control = "the input itself" if claim.paper == "koelln" else "control"
+        text += f", {control} {number(found.control, claim.metric_of(value))}"
     return text
 
 
-def _theirs(claim: Claim, label: str) -> str:
-    for value in claim.values:
-        if value.label == label and value.theirs is not None:
-            metric = claim.metric_of(value)
-            whole = value.theirs == value.theirs.to_integral_value()
-            return number(float(value.theirs), metric) if whole else str(value.theirs)
-    return "-"
-
-
-def _notes(claim: Claim, verdict: Verdict, scale: str) -> Iterable[str]:
+def _notes(claim: Claim, judged: Verdict, scale: str) -> Iterable[str]:
     if claim.not_run:
         yield claim.not_run
     if claim.note:
         yield claim.note
+    if claim.repeats:
+        yield "A part of another row's order, and not counted again."
     said = next((text for name, text in claim.differs.items() if name == scale), None)
-    if said is not None and verdict.word in ("different", "not told apart"):
+    if said is not None and judged.word in ("different", "not told apart"):
         yield f"Why: {said.why} Tried: {said.tried}"
-    elif verdict.word == "different":
+    elif judged.word == "different":
         yield "Not explained yet."
 
 
 def _paper(finished: Finished, paper: str, claims: Sequence[Claim], *, picture: bool) -> str:
     own = [claim for claim in claims if claim.paper == paper]
-    parts = [paragraph(DATA[paper]), *_reduced(finished, paper), claims_table(finished, own)]
+    parts = [
+        paragraph(DATA[paper]),
+        *differences(finished.of(paper)),
+        claims_table(finished, own),
+    ]
     if finished.of(paper):
         parts.append(SECTIONS[paper](finished, {claim.id: claim for claim in claims}))
     if paper == "ounkomol" and picture:
@@ -208,39 +222,42 @@ def _paper(finished: Finished, paper: str, claims: Sequence[Claim], *, picture: 
     return "\n".join(parts)
 
 
-def _reduced(finished: Finished, study: str) -> Iterable[str]:
-    """Say which cells are smaller than the paper's, and how."""
-    groups: dict[str, list[str]] = {}
-    for cell in finished.of(study):
-        if cell.reduced:
-            groups.setdefault(changes(cell.reduced), []).append(cell.recipe)
-    for change, names in groups.items():
-        cells_of = ", ".join(dict.fromkeys(names))
-        yield paragraph(f"Smaller here than in the paper's recipe: {change} ({cells_of}).")
-
-
 def _in_short(scales: Sequence[Finished], claims: Sequence[Claim]) -> str:
-    words = ("same", "not told apart", "different", "no order", "not run")
     rows = []
     for finished in scales:
         for paper in PAPERS:
-            own = [claim for claim in claims if claim.paper == paper]
-            found = [_word(claim, finished) for claim in own]
+            found = [
+                (_word(claim, finished), arrival(claim, finished) == "")
+                for claim in claims
+                if claim.paper == paper and not claim.repeats
+            ]
+            words = [word for word, _ in found]
             rows.append(
                 [
                     finished.scale,
                     TITLES[paper].partition(":")[0],
-                    *(str(found.count(w)) for w in words),
+                    *(
+                        f"{words.count(word)} ({found.count((word, True))})"
+                        if words.count(word)
+                        else "0"
+                        for word in _JUDGED
+                    ),
+                    *(str(words.count(word)) for word in ("no order", "not run")),
                 ]
             )
-    return table(["scale", "paper", *words], rows, numbers_from=2)
+    head = ["scale", "paper", *_JUDGED, "no order", "not run"]
+    about = paragraph(
+        "In brackets: how many of them are of trainings that had all reached their plateau; the "
+        "others are of the steps that were made, and may turn."
+    )
+    return f"{table(head, rows, numbers_from=2)}\n{about}"
 
 
 def _word(claim: Claim, finished: Finished) -> str:
     found = estimates(claim, finished)
     if not any(one is not None for one in found.values()):
         return "not run"
-    return judge(claim.orders, found).word
+    return verdict(claim, finished).word
 
 
 def _planned_real() -> dict[str, str]:
@@ -263,8 +280,9 @@ def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str
     left_out = [row.name for row in rows if row.name not in drawn and row.recipe == row.name]
     control = next(row.mean.control for row in rows if row.mean is not None)
     text = paragraph(
-        f"Times: uint16 in and uint16 out, by the fastest backend of each ({', '.join(backends)}); "
-        f"{times.hardware} (benchmarks/results/pareto.json), whatever the networks were trained on."
+        "Times: uint16 in and uint16 out, by the fastest float32 backend of each "
+        f"({', '.join(backends)}), since the scores are of float32; {times.hardware} "
+        "(benchmarks/results/pareto.json), whatever the networks were trained on."
         + (
             f" Not drawn, for want of a movie or of a time: {', '.join(left_out)}."
             if left_out
@@ -282,6 +300,6 @@ def _points(row: Ranked, times: Times) -> Iterable[ChartPoint]:
     for size in SIZES:
         ms = times.fastest(row.recipe, size)
         if ms is not None:
-            low, high = row.mean.ends
-            own = row.recipe not in PAPERS_RECIPES
-            yield ChartPoint(row.name, size, ms, row.mean.value, low, high, own)
+            low, high = row.mean.ends or (row.mean.value, row.mean.value)
+            kind = kind_of(row.recipe)
+            yield ChartPoint(row.name, size, ms, row.mean.value, low, high, kind)

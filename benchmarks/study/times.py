@@ -19,9 +19,11 @@ SAME_NETWORK = {
     "fnet2d-b4": "fnet2d",
     "teacher": "unet16",
     "student": "slim-4",
-    "slim-4-distilled": "slim-4",
 }
 """Recipes that differ in training alone: the one's times are the other's."""
+
+_COARSER = ("bf16", "fp16", "int8", "tf32")
+"""In the names of backends that do not compute in float32, as the networks were scored."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,14 @@ class Times:
     hardware : str
         What they were measured on.
     ms : mapping of (network, size) to (float, str)
-        The least of all backends, and which one that is.
+        The least of all backends of float32, and which one that is.
     """
 
     hardware: str
     ms: Mapping[tuple[str, int], tuple[float, str]]
 
     def fastest(self, recipe: str, size: int) -> float | None:
-        """Return the time of a recipe's network by its fastest backend, in ms; None if it was not timed."""
+        """Return the time of a recipe's network by its fastest backend, in ms; None if not timed."""
         found = self._cell(recipe, size)
         return None if found is None else found[0]
 
@@ -55,13 +57,18 @@ class Times:
 
 
 def read_times(path: Path) -> Times | None:
-    """Read benchmarks/results/pareto.json; None where it is not there."""
+    """Read benchmarks/results/pareto.json; None where it is not there.
+
+    Backends of less than float32 are left out: the scores beside these times are of float32.
+    """
     if not path.exists():
         return None
     told = json.loads(path.read_text(encoding="utf-8"))
     latency = told["latency"]
     best: dict[tuple[str, int], tuple[float, str]] = {}
     for row in latency["table"]:
+        if any(word in row["backend"] for word in _COARSER):
+            continue
         key = row["network"], row["size"]
         if key not in best or row["ms"] < best[key][0]:
             best[key] = row["ms"], row["backend"]
