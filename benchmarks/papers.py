@@ -2,6 +2,7 @@
 
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS --studies hsu --budget-minutes 60
+    LIVESTAIN_DATA=FOLDER python benchmarks/papers.py settle --runs RUNS
     python benchmarks/papers.py list
     python benchmarks/papers.py picture --runs RUNS
     python benchmarks/papers.py report
@@ -14,8 +15,9 @@ gets the same processor time of one core, and two calls run well beside each oth
 cells that the other is not at. With a CUDA device the papers' networks are trained for equal wall time (the
 scale "cuda").
 
-Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `picture` merges the
-predictions of the models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
+Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `settle` scores
+the models of real cells again with settled BatchNorm statistics, and `picture` merges the predictions of the
+models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
 docs/study.md from the committed result files and benchmarks/study/claims.yaml.
 """
 
@@ -44,12 +46,13 @@ ENVIRONMENT = {
 
 def main() -> None:
     arguments = parse()
-    {"run": run, "list": listed, "picture": picture, "report": report}[arguments.what](arguments)
+    verbs = {"run": run, "settle": settle, "list": listed, "picture": picture, "report": report}
+    verbs[arguments.what](arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "list", "picture", "report"])
+    parser.add_argument("what", choices=["run", "settle", "list", "picture", "report"])
     parser.add_argument("--runs", type=Path, help="folder of data and trainings")
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--cells", nargs="+", help="of those; all where left out")
@@ -58,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["cpu", "cuda"], help="the device's where left out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.what in ("run", "picture") and arguments.runs is None:
+    if arguments.what in ("run", "settle", "picture") and arguments.runs is None:
         parser.error(f"{arguments.what} needs --runs: a folder for the data and the trainings.")
     return arguments
 
@@ -171,6 +174,33 @@ def listed(arguments: argparse.Namespace) -> None:
             print(
                 f"{scale:5} {cell.study:9} {cell.name:24} {'done' if file.exists() else '':5} {cell.about}"
             )
+
+
+def settle(arguments: argparse.Namespace) -> None:
+    """Score the models of real cells again, with normalisation statistics that have settled."""
+    import json
+
+    from study.cell import REAL
+    from study.plan import cells
+    from study.settling import settled_scores
+
+    from livestain.training.recipe import Recipe
+
+    scale = arguments.scale or "cpu"
+    file = arguments.results / scale / "settled.json"
+    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    data = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
+    for cell in cells(scale):
+        run = arguments.runs / scale / "real" / cell.name
+        bundle = run.with_name(f"{run.name}-bundle")
+        if cell.study != "real" or cell.name in known or not bundle.is_dir() or cell.fold is None:
+            continue
+        recipe = Recipe.from_yaml(run / "recipe.yaml")
+        found = settled_scores(bundle, recipe, data, cell.fold)
+        if found is not None:
+            known[cell.name] = found
+            print(cell.name, found, flush=True)
+            file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
 
 
 def picture(arguments: argparse.Namespace) -> None:

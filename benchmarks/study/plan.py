@@ -54,6 +54,7 @@ def _real() -> list[Cell]:
             "h9c2-omp25-best",
             (REAL,),
             (_held_out(movie), Scoring("held-out, 8 views", REAL, movie=movie, views=8)),
+            changes={"start": "starts/h9c2-60x-unet"},
             fold=movie,
             steps=400,
             owed_seconds=PRETRAINING_SECONDS["teacher"],
