@@ -29,8 +29,6 @@ RESULTS = HERE / "results"
 MOVIES = ("009", "010", "011")
 BASELINE = ("fnet2d", "eager")
 SIZES = (512, 1024)
-SAME_NETWORK = {"fnet2d-b4": "fnet2d"}
-"""Recipes that differ in training alone: the one's times are the other's."""
 ENVIRONMENT = {
     # As the staining worker sets them; they must be there before torch is loaded.
     "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
@@ -73,6 +71,8 @@ def parse() -> argparse.Namespace:
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Path]:
     """Return a trained bundle of each network, of whichever fold."""
+    from study.times import SAME_NETWORK
+
     names = arguments.networks or [path.stem for path in sorted((HERE / "pareto").glob("*.yaml"))]
     found: dict[str, Path] = {}
     for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -164,6 +164,8 @@ class Finished:
 
     scale: str
     cells: tuple[CellResult, ...]
+    settled: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Pearson of a cell of real data, as trained and with BatchNorm statistics of all its training images."""
 
     def of(self, study: str, recipe: str | None = None) -> tuple[CellResult, ...]:
         """Return the cells of a study, or of one of its recipes, by fold."""
@@ -245,8 +247,16 @@ def read_finished(results: Path) -> list[Finished]:
     for scale in SCALES:
         files = sorted((results / scale).glob("*/*.json"))
         if files:
-            found.append(Finished(scale, tuple(_read(files, scale))))
+            settled = _read_settled(results / scale / "settled.json")
+            found.append(Finished(scale, tuple(_read(files, scale)), settled))
     return found
+
+
+def _read_settled(file: Path) -> dict[str, tuple[float, float]]:
+    if not file.is_file():
+        return {}
+    told = json.loads(file.read_text(encoding="utf-8"))
+    return {cell: (one["as trained"], one["recalibrated"]) for cell, one in told.items()}
 
 
 def _read(files: Iterable[Path], scale: str) -> Iterable[CellResult]:
