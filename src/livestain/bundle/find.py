@@ -69,8 +69,8 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
     Parameters
     ----------
     name_or_folder : str or Path
-        A bare name is looked up on the search path first, then as a folder here. A folder that is not here may
-        also lie within one of the search path: ``starts/h9c2-60x-unet``.
+        A bare name is looked up on the search path first, then as a folder here. A folder that is not here
+        may also lie within one of the search path: ``starts/h9c2-60x-unet``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def find_bundle(name_or_folder: str | Path) -> Bundle:
     if folder.is_dir():
         return read_bundle(folder)
     if not folder.is_absolute() and ".." not in folder.parts:
-        # What is in a sub-folder, such as starts/, is found by asking for it alone: no run chooses it by itself.
+        # What is in a sub-folder, such as starts/, is found by asking for it alone: no run chooses it.
         for place in search_path():
             if (place / folder / RDF).is_file():
                 return read_bundle(place / folder)
