@@ -193,7 +193,7 @@ def settle(arguments: argparse.Namespace) -> None:
     for cell in cells(scale):
         run = arguments.runs / scale / "real" / cell.name
         bundle = run.with_name(f"{run.name}-bundle")
-        if cell.study != "real" or cell.name in known or not bundle.is_dir() or cell.fold is None:
+        if cell.study != "real" or cell.name in known or not bundle.is_dir():
             continue
         recipe = Recipe.from_yaml(run / "recipe.yaml")
         found = settled_scores(bundle, recipe, data, cell.fold)

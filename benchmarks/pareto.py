@@ -26,9 +26,7 @@ import numpy as np
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-MOVIES = ("009", "010", "011")
 BASELINE = ("fnet2d", "eager")
-SIZES = (512, 1024)
 ENVIRONMENT = {
     # As the staining worker sets them; they must be there before torch is loaded.
     "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
@@ -73,6 +71,7 @@ def parse() -> argparse.Namespace:
 
 def bundles(arguments: argparse.Namespace) -> dict[str, Path]:
     """Return a trained bundle of each network, of whichever fold."""
+    from study.cell import MOVIES
     from study.times import SAME_NETWORK
 
     names = arguments.networks or [path.stem for path in sorted((HERE / "pareto").glob("*.yaml"))]
@@ -92,6 +91,7 @@ def bundles(arguments: argparse.Namespace) -> dict[str, Path]:
 def latency(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time every network by every backend that is ready."""
     import torch
+    from study.times import SIZES
 
     from livestain.inference import Stainer, backend_names
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -79,9 +80,9 @@ def judge(orders: Iterable[str], numbers: Mapping[str, Estimate | None]) -> Verd
         if order.kind == ">":
             parts += [_told(a, b) for a, b in itertools.combinations(found, 2)]
         elif order.kind == "=":
-            parts.append(_alike(found[0], found[1], order.limit))
+            parts.append(_between(*found, -order.limit, order.limit))
         elif order.kind == "not above":
-            parts.append(_no_more(found[0], found[1], order.limit))
+            parts.append(_between(*found, -math.inf, order.limit))
         elif order.kind == "control":
             controls = [
                 None if a is None or a.control is None else Estimate.exact(a.control) for a in found
@@ -112,28 +113,17 @@ def _told(more: Estimate | None, less: Estimate | None) -> Word:
     return "different" if high < other_low else "not told apart"
 
 
-def _alike(a: Estimate | None, b: Estimate | None, limit: float) -> Word:
+def _between(a: Estimate | None, b: Estimate | None, least: float, most: float) -> Word:
+    """Say whether a - b lies between two limits, by the interval of the difference."""
     if a is None or b is None:
         return "not run"
     ends = _difference(a, b)
     if ends is None:
         return "not told apart"
     low, high = ends
-    if low >= -limit and high <= limit:
+    if low >= least and high <= most:
         return "same"
-    return "different" if low > limit or high < -limit else "not told apart"
-
-
-def _no_more(a: Estimate | None, b: Estimate | None, limit: float) -> Word:
-    if a is None or b is None:
-        return "not run"
-    ends = _difference(a, b)
-    if ends is None:
-        return "not told apart"
-    low, high = ends
-    if high <= limit:
-        return "same"
-    return "different" if low > limit else "not told apart"
+    return "different" if low > most or high < least else "not told apart"
 
 
 def _difference(a: Estimate, b: Estimate) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ import torch
 from scipy.stats import t as student_t
 
 from livestain.inference import Stainer
-from study.cell import REAL, SCALES, Cell, Scoring
+from study.cell import SCALES, Cell, Scoring
 from study.options import Options, livestain
 
 if TYPE_CHECKING:
@@ -117,8 +117,3 @@ def inference(cell: Cell, options: Options) -> tuple[float, str]:
     if not on_cpu:
         torch.cuda.empty_cache()
     return float(np.median(times)), " x ".join(map(str, shape if whole else shape[-2:]))
-
-
-def real_data_is_needed(cells: Iterable[Cell]) -> bool:
-    """Say whether any of the cells trains on the real data."""
-    return any(REAL in cell.data for cell in cells)

@@ -201,7 +201,7 @@ def _notes(claim: Claim, judged: Verdict, scale: str) -> Iterable[str]:
         yield claim.note
     if claim.repeats:
         yield "A part of another row's order, and not counted again."
-    said = next((text for name, text in claim.differs.items() if name == scale), None)
+    said = claim.differs.get(scale)
     if said is not None and judged.word in ("different", "not told apart"):
         yield f"Why: {said.why} Tried: {said.tried}"
     elif judged.word == "different":

@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from training_cases import make_movie
 
 from livestain.bundle import find_bundle
@@ -27,12 +26,7 @@ from recording_cases import volume, write_zarr
 DEMO = "demo-mitochondria"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -24,14 +24,7 @@ from livestain.training.modes import StainTraining, training_of
 from livestain.training.pairs import PairSpec
 from livestain.training.run_folder import CHECKPOINT, read_run
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Sums of several threads may come in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def losses_of(run):

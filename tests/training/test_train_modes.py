@@ -22,12 +22,7 @@ from livestain.training.recipe import Recipe, find_recipe
 JUDGE = {"discriminator": {"name": "patchgan70", "kwargs": {"width": 4, "layers": 1}}}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def column(run, name):
