@@ -17,7 +17,7 @@ __all__ = ["Ranked", "kind_of", "ranked"]
 _PAPERS = ("fnet2d", "pix2pix", "care2d")
 """The papers' recipes."""
 
-_AFTER = ("fnet2d-b4", "gvtnet2d", "unext2")
+_AFTER = ("fnet2d-b4", "fnet2d-b4-long", "gvtnet2d", "unext2")
 """Built after a paper's, or a later network, with settings that are ours; all others are ours."""
 
 

@@ -138,7 +138,7 @@ def study_page(
             charts[name] = svg
         parts.append(f"## Scale {finished.scale}: {'; '.join(hardware(finished))}\n")
         parts.append("### Real cells, one movie left out\n")
-        parts.append(real_section(finished, _planned_real(), MOVIES, times, text))
+        parts.append(real_section(finished, _planned_real(finished.scale), MOVIES, times, text))
         for paper in PAPERS:
             parts.append(f"### {TITLES[paper]}\n")
             parts.append(_paper(finished, paper, claims, picture=picture))
@@ -260,13 +260,13 @@ def _word(claim: Claim, finished: Finished) -> str:
     return verdict(claim, finished).word
 
 
-def _planned_real() -> dict[str, str]:
-    return {cell.recipe: cell.about for cell in cells("cuda") if cell.study == "real"}
+def _planned_real(scale: str) -> dict[str, str]:
+    return {cell.recipe: cell.about for cell in cells(scale) if cell.study == "real"}
 
 
 def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str]:
     """Return the chart as Markdown and as SVG; where it cannot be drawn, a sentence and nothing."""
-    rows = ranked(finished, _planned_real(), MOVIES)
+    rows = ranked(finished, _planned_real(finished.scale), MOVIES)
     if times is None:
         return (
             "There is no chart: benchmarks/results/pareto.json, with the times, is missing.\n",

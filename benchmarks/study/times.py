@@ -17,6 +17,7 @@ SIZES = (512, 1024)
 
 SAME_NETWORK = {
     "fnet2d-b4": "fnet2d",
+    "fnet2d-b4-long": "fnet2d",
     "teacher": "unet16",
     "student": "slim-4",
 }

@@ -432,7 +432,7 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
     )
     assert equal[2] == "yes"
     student = row_of(page, "the student itself")
-    assert student[1].endswith("not at equal time: trained for 700 s, and owes 1,800 s")
+    assert student[1].endswith("; trained for 700 s, and owes 1,800 s; theirs for 360 s")
     assert student[2] == "yes, but the intervals overlap; not at equal time"
     assert row_of(page, "the teacher is above")[2] == "no; not at equal time"
     time = row_of(page, "the student takes a tenth")
@@ -446,7 +446,26 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
     for fold in study.cell.MOVIES:
         write("real", "slim-4", 0.65, fold=fold, budget_seconds=600.0)
     equal = row_of(page_of(study, tmp_path), "our network at equal time (`slim-4`")
-    assert equal[2] == "not at equal time"
+    assert equal[1:] == ["no recipe of others was trained for the same time", "-"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"), [(2500.0, "yes, in no more time"), (2499.0, "yes; not at equal time")]
+)
+def test_ours_is_held_against_the_best_of_others_that_had_as_long(
+    study, write, tmp_path, budget, said
+):
+    for fold in study.cell.MOVIES:
+        write("real", "student", 0.60, fold=fold, wall_seconds=700.0, owed_seconds=1800.0)
+        write("real", "slim-4", 0.58, fold=fold)
+        write("real", "fnet2d-b4", 0.50, fold=fold)
+        write("real", "fnet2d-b4-long", 0.55, fold=fold, budget_seconds=budget, wall_seconds=4000.0)
+    page = page_of(study, tmp_path)
+    assert "`fnet2d-b4`, 0.500" in row_of(page, "our network at equal time (`slim-4`")[1]
+    student = row_of(page, "the student itself")
+    assert "`fnet2d-b4-long`, 0.550" in student[1]
+    assert student[1].endswith("theirs for 4,000 s")
+    assert student[2] == said
 
 
 def test_the_same_files_give_the_same_page(study, write, tmp_path):
