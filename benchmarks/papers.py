@@ -26,22 +26,21 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from study.environment import AS_THE_WORKER, with_environment
+
+if TYPE_CHECKING:
+    from study.options import Options
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "papers"
 STUDIES = ("real", "hsu", "ounkomol", "koelln", "somani")
-ENVIRONMENT = {
-    # Of trainings that run beside each other; the allocator's as the staining worker sets them.
-    "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
-}
+THREADS = os.environ.get("OMP_NUM_THREADS", "1")
+"""Of each training: one where nothing else is said, since trainings run beside each other."""
 
 
 def main() -> None:
@@ -68,14 +67,11 @@ def parse() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train and score what has no result yet."""
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        # Before torch is loaded, which reads them once: a process of its own.
-        again = subprocess.run([sys.executable, *sys.argv], env=os.environ | ENVIRONMENT)
-        sys.exit(again.returncode)
+    with_environment({**AS_THE_WORKER, "OMP_NUM_THREADS": THREADS})
     import torch
     from filelock import Timeout
     from study.cell import REAL
-    from study.options import Options, cell_lock, result_file
+    from study.options import cell_lock, result_file
     from study.plan import cells
     from study.running import run_cell
     from tqdm import tqdm
@@ -85,21 +81,11 @@ def run(arguments: argparse.Namespace) -> None:
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    real = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
     scale = arguments.scale or ("cpu" if device == "cpu" else "cuda")
     plan = cells(scale)
     chosen = _chosen(arguments, plan)
-    if not real.is_dir() and any(REAL in cell.data for cell in chosen):
-        sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
-    options = Options(
-        scale=scale,
-        # Sets, and what a step costs, are the scale's own.
-        runs=arguments.runs.absolute() / scale,
-        results=arguments.results,
-        real=real.absolute(),
-        device=device,
-        command=_command(arguments),
-    )
+    needs_real = any(REAL in cell.data for cell in chosen)
+    options = _options(arguments, scale, device, needs_real=needs_real)
     options.runs.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     for cell in tqdm(_without_result(chosen, options), desc="cells"):
@@ -129,6 +115,26 @@ def run(arguments: argparse.Namespace) -> None:
         sys.exit(
             f"{len(left)} of {len(chosen)} cells have no result (see above): {', '.join(left)}"
         )
+
+
+def _options(
+    arguments: argparse.Namespace, scale: str, device: str, *, needs_real: bool
+) -> Options:
+    from study.cell import REAL
+    from study.options import Options
+
+    real = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
+    if needs_real and not real.is_dir():
+        sys.exit(f"There is no {real}. Set LIVESTAIN_DATA to the folder that {REAL} is in.")
+    return Options(
+        scale=scale,
+        # Sets, and what a step costs, are the scale's own.
+        runs=arguments.runs.absolute() / scale,
+        results=arguments.results,
+        real=real.absolute(),
+        device=device,
+        command=_command(arguments),
+    )
 
 
 def _without_result(chosen: list[Any], options: Any) -> list[Any]:
@@ -180,23 +186,22 @@ def settle(arguments: argparse.Namespace) -> None:
     """Score the models of real cells again, with normalisation statistics that have settled."""
     import json
 
-    from study.cell import REAL
     from study.plan import cells
     from study.settling import settled_scores
 
     from livestain.training.recipe import Recipe
 
     scale = arguments.scale or "cpu"
+    options = _options(arguments, scale, "cpu", needs_real=True)
     file = arguments.results / scale / "settled.json"
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    data = Path(os.environ.get("LIVESTAIN_DATA", "")) / REAL
-    for cell in cells(scale):
-        run = arguments.runs / scale / "real" / cell.name
-        bundle = run.with_name(f"{run.name}-bundle")
-        if cell.study != "real" or cell.name in known or not bundle.is_dir():
+    wanted = [cell for cell in _chosen(arguments, cells(scale)) if cell.study == "real"]
+    for cell in wanted:
+        bundle = options.bundle(cell)
+        if cell.name in known or not bundle.is_dir():
             continue
-        recipe = Recipe.from_yaml(run / "recipe.yaml")
-        found = settled_scores(bundle, recipe, data, cell.fold)
+        recipe = Recipe.from_yaml(options.run(cell) / "recipe.yaml")
+        found = settled_scores(bundle, recipe, options.real, cell.fold)
         if found is not None:
             known[cell.name] = found
             print(cell.name, found, flush=True)
@@ -207,8 +212,8 @@ def picture(arguments: argparse.Namespace) -> None:
     """Merge two structures that two models predict of one stack."""
     from study.merge import draw_merge
 
-    folder = arguments.runs / (arguments.scale or "cpu")
-    trained = folder / "ounkomol"
+    options = _options(arguments, arguments.scale or "cpu", "cpu", needs_real=False)
+    trained = options.runs / "ounkomol"
     models = {
         "Mitochondria": trained / "fnet-mitochondria-bundle",
         "DNA": trained / "fnet-dna-bundle",
@@ -217,7 +222,7 @@ def picture(arguments: argparse.Namespace) -> None:
     if missing:
         sys.exit(f"There is no {', '.join(missing)} in {trained}; run the study ounkomol first.")
     out = HERE.parent / "docs" / "images" / "study-merge.png"
-    print(draw_merge(models, folder / "data" / "z" / "truth", out, "cpu"))
+    print(draw_merge(models, options.part("z", "truth"), out, options.device))
 
 
 def report(arguments: argparse.Namespace) -> None:

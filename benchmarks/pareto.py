@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime
@@ -23,24 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from study.environment import AS_THE_WORKER, with_environment
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 BASELINE = ("fnet2d", "eager")
-ENVIRONMENT = {
-    # As the staining worker sets them; they must be there before torch is loaded.
-    "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
 
 
 def main() -> None:
     arguments = parse()
-    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
-        sys.exit(
-            subprocess.run([sys.executable, *sys.argv], env=os.environ | ENVIRONMENT).returncode
-        )
+    with_environment(AS_THE_WORKER)
     import torch
 
     from livestain._version import __version__

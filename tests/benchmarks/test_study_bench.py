@@ -240,7 +240,8 @@ def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):
     assert listed.returncode == 0
     assert "cyclegan" in listed.stdout
     assert "done" not in listed.stdout
-    no_data = papers("run", "--runs", str(tmp_path / "runs"))
-    assert no_data.returncode != 0
-    assert "LIVESTAIN_DATA" in no_data.stderr
-    assert "Traceback" not in no_data.stderr
+    for verb in ("run", "settle"):
+        no_data = papers(verb, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path))
+        assert no_data.returncode != 0
+        assert "LIVESTAIN_DATA" in no_data.stderr
+        assert "Traceback" not in no_data.stderr
