@@ -38,6 +38,15 @@ def export(
         ),
     ] = None,
     onnx: Annotated[bool, typer.Option(help="Write weights.onnx too.")] = True,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--recalibrate",
+            metavar="DATA",
+            help="The data that was trained on: statistics of batch normalisation are computed anew over it. "
+            "Worth trying after a short training.",
+        ),
+    ] = None,
     int8: Annotated[
         Path | None,
         typer.Option(
@@ -55,20 +64,24 @@ def export(
     ] = False,
 ) -> None:
     """Write a training's averaged weights as a bundle: a bioimage.io model that stains live."""
+    from livestain.cli.counting import counted
     from livestain.training import export_run
 
-    bundle = export_run(
-        run,
-        out,
-        name=name,
-        title=title,
-        licence=licence,
-        authors=author or (),
-        scores=scores or (),
-        onnx=onnx,
-        int8=int8,
-        int8_bound=int8_bound,
-        tell=lambda words: typer.echo(f"livestain: {words}", err=True),
-        overwrite=overwrite,
-    )
+    with counted("batches, recalibrating") as (_, tick):
+        bundle = export_run(
+            run,
+            out,
+            name=name,
+            title=title,
+            licence=licence,
+            authors=author or (),
+            scores=scores or (),
+            onnx=onnx,
+            recalibrate_on=recalibrate,
+            int8=int8,
+            int8_bound=int8_bound,
+            tell=lambda words: typer.echo(f"livestain: {words}", err=True),
+            tick=tick,
+            overwrite=overwrite,
+        )
     typer.echo(f"{bundle.name} ({bundle.licence}): {bundle.path}")

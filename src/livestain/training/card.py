@@ -50,6 +50,7 @@ def write_card(
     licence: str,
     scores: Sequence[dict[str, Any]],
     parameters: int,
+    recalibrated: int = 0,
 ) -> str:
     """Return the card as Markdown.
 
@@ -63,6 +64,8 @@ def write_card(
         As `read_scores` returns them; movies that the scored bundle was trained on are left out.
     parameters : int
         Number of the network's parameters.
+    recalibrated : int
+        Number of crops over which its batch normalisation was recalibrated; 0 where it was not.
     """
     recipe = run.recipe
     target = ", ".join(item.output.name for item in recipe.targets)
@@ -104,6 +107,7 @@ def write_card(
         "",
         *_network_lines(recipe, parameters),
         *_made_lines(run),
+        *_recalibration_lines(recalibrated),
         "",
         "The test tensors and the picture come from livestain's simulated dish, not from the training data.",
         "",
@@ -208,6 +212,15 @@ def _network_lines(recipe: Recipe, parameters: int) -> list[str]:
     return [
         f"- Network: {spec.name} ({options}), {recipe.dims}-D, {parameters:,} parameters.",
         f"- Loss, by weight: {loss}. Pairing: {recipe.pairing}.",
+    ]
+
+
+def _recalibration_lines(crops: int) -> list[str]:
+    if not crops:
+        return []
+    return [
+        "- Statistics of its batch normalisation were computed again after the training, of these weights,",
+        f"  over {crops} crops of what was trained on (Wu and Johnson 2021, arXiv:2105.07576).",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,12 @@ from livestain.training.find import find_pairs
 from livestain.training.module import build_from_recipe
 from livestain.training.pair import PairSpec
 from livestain.training.quantise import PEARSON_BOUND, examples_of, quantise
+from livestain.training.recalibrate import recalibrate
 from livestain.training.run_folder import read_run
+from livestain.training.split import split_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from livestain.bundle.module import StainModule
     from livestain.bundle.read import Bundle
     from livestain.bundle.write import Quantise
+    from livestain.training.pairs import PairSet
     from livestain.training.recipe import Recipe
     from livestain.training.run_folder import RunFolder
 
@@ -55,9 +59,11 @@ def export_run(
     authors: Sequence[str] = (),
     scores: Sequence[Path | str] = (),
     onnx: bool = True,
+    recalibrate_on: Path | str | None = None,
     int8: Path | str | None = None,
     int8_bound: float = PEARSON_BOUND,
     tell: Callable[[str], None] | None = None,
+    tick: Callable[[int, int], None] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the result of a training as a bundle, with its card.
@@ -78,6 +84,9 @@ def export_run(
         Files with what `livestain evaluate --json` printed of models that had not seen the movie.
     onnx : bool
         Whether to write weights.onnx too.
+    recalibrate_on : Path or str, optional
+        Folder of the data that was trained on: the statistics of the network's batch normalisation are
+        computed again over crops of it.
     int8 : Path or str, optional
         Folder of the data that was trained on: the network is calibrated on two thirds of its pairs (48 at
         most) and written in 8-bit integers too, if that costs little on the others.
@@ -85,15 +94,18 @@ def export_run(
         The Pearson correlation that it may cost.
     tell : callable, optional
         Called with a sentence on what int8 costs.
+    tick : callable, optional
+        Called with the number of batches that the recalibration has done, and of all.
     overwrite : bool
         Whether to replace a bundle in that folder.
 
     Raises
     ------
     DataError
-        If `run` is no finished training, a file holds no scores, or `int8` is not the data trained on.
+        If `run` is no finished training, a file holds no scores, or what is given to recalibrate or
+        quantise on is not the data trained on.
     SettingsError
-        If no licence is given.
+        If no licence is given, or the network has nothing to recalibrate.
     BundleError
         If the bundle cannot be written.
     """
@@ -115,6 +127,11 @@ def export_run(
             f"The weights in {folder.path} do not fit its recipe: {' '.join(str(error).split())[:200]}. "
             "Train again."
         ) from error
+    recalibrated = 0
+    if recalibrate_on is not None:
+        with _trained_on(folder, recalibrate_on, otherwise="recalibration") as pairs:
+            train = split_pairs(pairs, recipe).train
+            recalibrated = recalibrate(network, train, recipe, tick=tick)
     quantised = (
         None
         if int8 is None
@@ -134,6 +151,7 @@ def export_run(
             licence=licence,
             scores=read_scores(scores),
             parameters=sum(weight.numel() for weight in network.parameters()),
+            recalibrated=recalibrated,
         ),
         test_input=simulated_planes(recipe, network),
         recipe_yaml=recipe.to_yaml(),
@@ -141,6 +159,20 @@ def export_run(
         quantise=quantised,
         overwrite=overwrite,
     )
+
+
+@contextmanager
+def _trained_on(run: RunFolder, data: Path | str, *, otherwise: str) -> Iterator[PairSet]:
+    """Open the movies that a run was trained on, and refuse others of their names."""
+    with find_pairs(data, PairSpec.of_recipe(run.recipe)) as found:
+        pairs = found.select([*run.data["movies"]])
+        hashes = pairs.sha256()
+        if other := [m for m, told in run.data["movies"].items() if hashes[m] != told["sha256"]]:
+            raise DataError(
+                f"{data} is not what {run.path} was trained on: the movie {other[0]} has other planes. "
+                f"Give that data, or export without {otherwise}."
+            )
+        yield pairs
 
 
 def _quantise_on(
@@ -158,14 +190,7 @@ def _quantise_on(
             f"The bound of int8 is {bound:g}; expected a loss of Pearson between 0 and 1."
         )
     stacks = recipe.dims == 3 and recipe.window.whole_stack
-    with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
-        pairs = found.select([*run.data["movies"]])
-        hashes = pairs.sha256()
-        if other := [m for m, told in run.data["movies"].items() if hashes[m] != told["sha256"]]:
-            raise DataError(
-                f"{data} is not what {run.path} was trained on: the movie {other[0]} has other planes. "
-                "Give that data, or export without int8."
-            )
+    with _trained_on(run, data, otherwise="int8") as pairs:
         examples_of(pairs, whole_stack=stacks)  # refuses too few
 
     def made(
