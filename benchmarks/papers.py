@@ -2,7 +2,7 @@
 
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS
     LIVESTAIN_DATA=FOLDER python benchmarks/papers.py run --runs RUNS --studies hsu --budget-minutes 60
-    LIVESTAIN_DATA=FOLDER python benchmarks/papers.py settle --runs RUNS
+    LIVESTAIN_DATA=FOLDER python benchmarks/papers.py recalibrate --runs RUNS
     python benchmarks/papers.py list
     python benchmarks/papers.py picture --runs RUNS
     python benchmarks/papers.py report
@@ -15,9 +15,9 @@ gets the same processor time of one core, and two calls run well beside each oth
 cells that the other is not at. With a CUDA device the papers' networks are trained for equal wall time (the
 scale "cuda").
 
-Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `settle` scores
-the models of real cells again with settled BatchNorm statistics, and `picture` merges the predictions of the
-models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
+Simulated data is made by `livestain simulate`'s code (benchmarks/study/data.py). `recalibrate` scores
+what is trained again, with batch normalisation recalibrated on the training data, and `picture` merges the
+predictions of the models of mitochondria and of DNA (docs/images/study-merge.png). `report` writes
 docs/study.md from the committed result files and benchmarks/study/claims.yaml.
 """
 
@@ -45,13 +45,19 @@ THREADS = os.environ.get("OMP_NUM_THREADS", "1")
 
 def main() -> None:
     arguments = parse()
-    verbs = {"run": run, "settle": settle, "list": listed, "picture": picture, "report": report}
+    verbs = {
+        "run": run,
+        "recalibrate": recalibrate,
+        "list": listed,
+        "picture": picture,
+        "report": report,
+    }
     verbs[arguments.what](arguments)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["run", "settle", "list", "picture", "report"])
+    parser.add_argument("what", choices=["run", "recalibrate", "list", "picture", "report"])
     parser.add_argument("--runs", type=Path, help="folder of data and trainings")
     parser.add_argument("--studies", nargs="+", choices=STUDIES, default=list(STUDIES))
     parser.add_argument("--cells", nargs="+", help="of those; all where left out")
@@ -60,7 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scale", choices=["cpu", "cuda"], help="the device's where left out")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if arguments.what in ("run", "settle", "picture") and arguments.runs is None:
+    if arguments.what in ("run", "recalibrate", "picture") and arguments.runs is None:
         parser.error(f"{arguments.what} needs --runs: a folder for the data and the trainings.")
     return arguments
 
@@ -157,7 +163,7 @@ def _chosen(arguments: argparse.Namespace, plan: list[Any]) -> list[Any]:
 
 def _command(arguments: argparse.Namespace) -> str:
     """Return the command without the folders of whoever ran it."""
-    words = ["python", "benchmarks/papers.py", "run", "--runs", "RUNS"]
+    words = ["python", "benchmarks/papers.py", arguments.what, "--runs", "RUNS"]
     if arguments.studies != list(STUDIES):
         words += ["--studies", *arguments.studies]
     if arguments.cells:
@@ -182,30 +188,42 @@ def listed(arguments: argparse.Namespace) -> None:
             )
 
 
-def settle(arguments: argparse.Namespace) -> None:
-    """Score the models of real cells again, with normalisation statistics that have settled."""
-    import json
-
+def recalibrate(arguments: argparse.Namespace) -> None:
+    """Score what is trained again, with batch normalisation recalibrated."""
+    with_environment({**AS_THE_WORKER, "OMP_NUM_THREADS": THREADS})
+    from filelock import Timeout
+    from study.cell import REAL
+    from study.options import cell_lock, recalibrated_file
     from study.plan import cells
-    from study.settling import settled_scores
-
-    from livestain.training.recipe import Recipe
+    from study.recalibrating import recalibrate_cell
+    from tqdm import tqdm
 
     scale = arguments.scale or "cpu"
-    options = _options(arguments, scale, "cpu", needs_real=True)
-    file = arguments.results / scale / "settled.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    wanted = [cell for cell in _chosen(arguments, cells(scale)) if cell.study == "real"]
-    for cell in wanted:
-        bundle = options.bundle(cell)
-        if cell.name in known or not bundle.is_dir():
+    chosen = _chosen(arguments, cells(scale))
+    needs_real = any(REAL in cell.data for cell in chosen)
+    options = _options(arguments, scale, "cpu", needs_real=needs_real)
+    trained = [cell for cell in chosen if options.bundle(cell).is_dir()]
+    failed = []
+    for cell in tqdm(trained, desc="cells"):
+        file = recalibrated_file(cell, options)
+        if file.exists():
             continue
-        recipe = Recipe.from_yaml(options.run(cell) / "recipe.yaml")
-        found = settled_scores(bundle, recipe, options.real, cell.fold)
-        if found is not None:
-            known[cell.name] = found
-            print(cell.name, found, flush=True)
-            file.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+        try:
+            with cell_lock(cell, options):
+                if file.exists():
+                    continue
+                found = recalibrate_cell(cell, options)
+        except Timeout:
+            tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
+            continue
+        except RuntimeError as error:
+            tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
+            failed.append(cell.name)
+            continue
+        told = {k: round(v["pearson"]["mean"], 3) for k, v in found["scores"].items()}
+        tqdm.write(f"{cell.study}/{cell.name}: {told or 'has no batch normalisation'}")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(trained)} cells failed (see above): {', '.join(failed)}")
 
 
 def picture(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from study.ranking import kind_of
 from study.times import SIZES, Times
 
 if TYPE_CHECKING:
-    from study.finished import Estimate
+    from study.estimate import Estimate
     from study.ranking import Ranked
 
 __all__ = ["aims_table"]

@@ -16,7 +16,8 @@ from study.markdown import METRICS, number
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from study.finished import Estimate, Finished
+    from study.estimate import Estimate
+    from study.finished import Finished
     from study.judging import Verdict
 
 __all__ = [

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from livestain.errors import DataError
 from livestain.settings import describe_validation_error
+from study.estimate import Estimate, mean_of_folds
+from study.options import RECALIBRATED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from pathlib import Path
 
 __all__ = [
     "SCALES",
     "CellResult",
-    "Estimate",
     "Finished",
     "Invented",
     "Score",
-    "mean_of_folds",
     "read_finished",
 ]
 
@@ -109,6 +109,10 @@ class CellResult(_Read):
     changes: dict[str, Any] = Field(default_factory=dict)
     reduced: dict[str, Any]
     scores: dict[str, dict[str, Score]]
+    recalibrated: dict[str, dict[str, Score]] | None = None
+    """`scores` with batch normalisation recalibrated, from another file: none of a network without it, None
+    where that was not tried."""
+
     by_time: dict[str, float] | None = None
     invented: Invented | None = None
     hardware: dict[str, Any]
@@ -118,44 +122,11 @@ class CellResult(_Read):
     command: str
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number, and how sure it is.
+class _Recalibrated(_Read):
+    scores: dict[str, dict[str, Score]]
 
-    Attributes
-    ----------
-    value : float
-    low, high : float or None
-        Ends of the 95 % interval; None where there is none, as of fewer than three dishes.
-    control : float, optional
-        The same of the control without learning; of a filter, of its input.
-    folds : tuple of str
-        Movies left out that it is a mean over.
-    """
 
-    value: float
-    low: float | None = None
-    high: float | None = None
-    control: float | None = None
-    folds: tuple[str, ...] = ()
-
-    @classmethod
-    def exact(cls, value: float) -> Estimate:
-        """Return a number that is known, such as a limit."""
-        return cls(value, value, value)
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """The interval, where there is one."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-    def magnitude(self) -> Estimate:
-        """Return how far it is from 0, either way."""
-        if self.ends is None:
-            return replace(self, value=abs(self.value))
-        near, far = sorted(abs(end) for end in self.ends)
-        crosses = self.ends[0] < 0 < self.ends[1]
-        return replace(self, value=abs(self.value), low=0.0 if crosses else near, high=far)
+_Kind = TypeVar("_Kind", bound=_Read)
 
 
 @dataclass(frozen=True)
@@ -164,8 +135,18 @@ class Finished:
 
     scale: str
     cells: tuple[CellResult, ...]
-    settled: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Pearson of a cell of real data, as trained and with BatchNorm statistics of all its training images."""
+
+    @property
+    def recalibrated(self) -> Finished:
+        """The same with batch normalisation recalibrated, without cells where that was not tried."""
+        found = [cell for cell in self.cells if cell.recalibrated is not None]
+        return Finished(
+            self.scale,
+            tuple(
+                cell.model_copy(update={"scores": cell.recalibrated or cell.scores})
+                for cell in found
+            ),
+        )
 
     def of(self, study: str, recipe: str | None = None) -> tuple[CellResult, ...]:
         """Return the cells of a study, or of one of its recipes, by fold."""
@@ -204,27 +185,6 @@ class Finished:
         return mean_of_folds(folds) if folds else None
 
 
-def mean_of_folds(folds: Mapping[str | None, Estimate]) -> Estimate:
-    """Return the mean of the folds; its half widths are those of the folds in quadrature, over n.
-
-    So it says how sure the mean over these very movies is, and nothing of other movies.
-    """
-    n = len(folds)
-    value = sum(one.value for one in folds.values()) / n
-    low = high = control = None
-    widths = [
-        (one.value - one.ends[0], one.ends[1] - one.value) for one in folds.values() if one.ends
-    ]
-    if len(widths) == n:
-        low = value - sum(below**2 for below, _ in widths) ** 0.5 / n
-        high = value + sum(above**2 for _, above in widths) ** 0.5 / n
-    controls = [one.control for one in folds.values() if one.control is not None]
-    if len(controls) == n:
-        control = sum(controls) / n
-    names = tuple(sorted(fold for fold in folds if fold is not None))
-    return Estimate(value, low, high, control, names)
-
-
 def read_finished(results: Path) -> list[Finished]:
     """Read all result files, scale by scale.
 
@@ -247,37 +207,35 @@ def read_finished(results: Path) -> list[Finished]:
     for scale in SCALES:
         files = sorted((results / scale).glob("*/*.json"))
         if files:
-            settled = _read_settled(results / scale / "settled.json")
-            found.append(Finished(scale, tuple(_read(files, scale)), settled))
+            found.append(Finished(scale, tuple(_read(files, scale))))
     return found
-
-
-def _read_settled(file: Path) -> dict[str, tuple[float, float]]:
-    if not file.is_file():
-        return {}
-    told = json.loads(file.read_text(encoding="utf-8"))
-    return {cell: (one["as trained"], one["recalibrated"]) for cell, one in told.items()}
 
 
 def _read(files: Iterable[Path], scale: str) -> Iterable[CellResult]:
     for file in files:
-        try:
-            cell = CellResult.model_validate(json.loads(file.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            words = (
-                describe_validation_error(error, CellResult)
-                if isinstance(error, ValidationError)
-                else str(error)
-            )
-            raise DataError(
-                f"{file} is not the result of a cell: {words}. Remove it, and run its cell again."
-            ) from error
+        cell = _parsed(file, CellResult)
         if (cell.scale, cell.study, cell.cell) != (scale, file.parent.name, file.stem):
             raise DataError(
                 f"{file} holds the cell {cell.scale}/{cell.study}/{cell.cell}; expected the one that its "
                 "name says. Move it there."
             )
-        yield cell
+        again = file.parents[1] / RECALIBRATED / cell.study / file.name
+        scores = _parsed(again, _Recalibrated).scores if again.is_file() else None
+        yield cell.model_copy(update={"recalibrated": scores})
+
+
+def _parsed(file: Path, kind: type[_Kind]) -> _Kind:
+    try:
+        return kind.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        words = (
+            describe_validation_error(error, kind)
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
+        raise DataError(
+            f"{file} is not the result of a cell: {words}. Remove it, and run its cell again."
+        ) from error
 
 
 def _estimate(cell: CellResult, metric: str, on: str, statistic: str) -> Estimate | None:

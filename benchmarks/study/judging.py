@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from study.finished import Estimate
+from study.estimate import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from study.finished import Estimate
+    from study.estimate import Estimate
 
 __all__ = ["LINE", "METRICS", "Metric", "estimate", "from_to", "number", "paragraph", "table"]
 

@@ -51,6 +51,10 @@ HOW = """\
   {jumps}A verdict **(not at plateau)** compares trainings of which one or more had not arrived: it is of
   this many steps and no more. **(plateau not known)**: the learning rate went to 0 ("schedule ended"), which
   makes any curve flat at its end, or nothing was looked at.
+- **recalibrated**: the same weights, with the running statistics of batch normalisation computed again over
+  the training data (`livestain export --recalibrate`). During a short training these follow weights that
+  change, over few images, so that they are of no one network; much of what a curve jumps is theirs. The
+  papers' recipes do not do it, so the verdicts without that word are of the recipes as they are.
 - Quantiles have no intervals of their own. They are compared with the half widths of the mean's, which are
   rather too narrow.
 - "a = b within 0.03": the interval of the difference lies within 0.03. "a not above b + 0.03": it lies below

@@ -16,7 +16,10 @@ from study.data import make_set
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Options", "cell_lock", "livestain", "result_file"]
+__all__ = ["RECALIBRATED", "Options", "cell_lock", "livestain", "recalibrated_file", "result_file"]
+
+RECALIBRATED = "recalibrated"
+"""Folder of the results of that kind, beside the studies'."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ class Options:
 def result_file(cell: Cell, options: Options) -> Path:
     """Return where a cell's result is."""
     return options.results / options.scale / cell.study / f"{cell.name}.json"
+
+
+def recalibrated_file(cell: Cell, options: Options) -> Path:
+    """Return where the scores of a cell's model are, with its batch normalisation recalibrated."""
+    folder = options.results / options.scale / RECALIBRATED / cell.study
+    return folder / f"{cell.name}.json"
 
 
 def cell_lock(cell: Cell, options: Options) -> FileLock:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from study.finished import CellResult, Estimate, Finished
+from study.finished import CellResult, Finished
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from study.chart import Kind
+    from study.estimate import Estimate
 
 __all__ = ["Ranked", "kind_of", "ranked"]
 

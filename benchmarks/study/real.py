@@ -59,7 +59,7 @@ def real_section(
         ),
         _scores(rows, movies),
         *_caveats(rows),
-        *_settled(rows, finished.settled),
+        *_recalibrated(finished, rows, movies),
         chart,
         paragraph(
             "What was trained. Budget: what the number of steps was chosen for, in seconds of one "
@@ -136,29 +136,36 @@ def _caveats(rows: list[Ranked]) -> Iterable[str]:
             )
 
 
-def _settled(rows: list[Ranked], settled: Mapping[str, tuple[float, float]]) -> Iterable[str]:
+def _recalibrated(finished: Finished, rows: list[Ranked], movies: tuple[str, ...]) -> Iterable[str]:
     """Tell what unsettled BatchNorm statistics cost each recipe."""
+    again = {
+        row.recipe: row
+        for row in ranked(finished.recalibrated, {}, movies)
+        if row.name == row.recipe
+    }
     lines = []
-    for row in {row.recipe: row for row in reversed(rows)}.values():
-        known = [settled[cell.cell] for cell in row.cells if cell.cell in settled]
-        if known:
-            before, after = (sum(values) / len(values) for values in zip(*known, strict=True))
-            lines.append(
-                [
-                    f"`{row.recipe}`",
-                    str(len(known)),
-                    f"{before:.3f}",
-                    f"{after:.3f}",
-                    f"{after - before:+.3f}",
-                ]
-            )
+    for row in rows:
+        other = again.get(row.recipe)
+        if other is None or row.name != row.recipe or not any(c.recalibrated for c in other.cells):
+            continue
+        by_movie = [
+            estimate(other.by_movie[movie], "pearson") if movie in other.by_movie else "not run"
+            for movie in movies
+        ]
+        before = "-" if row.mean is None else number(row.mean.value, "pearson")
+        ends = ["-", "-"]
+        if row.mean is not None and other.mean is not None:
+            change = f"{other.mean.value - row.mean.value:+.3f}"
+            ends = [f"**{estimate(other.mean, 'pearson')}**", change]
+        lines.append([f"`{row.recipe}`", *by_movie, before, *ends])
     if lines:
         yield paragraph(
             "The same models with the statistics of batch normalisation computed again, of the final "
-            "weights over all images that were trained on (Wu and Johnson 2021, arXiv 2105.07576). The "
-            "weights are the same, and no other table uses these numbers."
+            "weights, over crops of what was trained on (`livestain export --recalibrate`; Wu and "
+            "Johnson 2021, arXiv 2105.07576). The weights are the same. Networks without batch "
+            "normalisation have no row."
         )
-        heads = ["recipe", "folds", "as trained", "recalibrated", "difference"]
+        heads = ["recipe", *movies, "mean as trained", "mean recalibrated", "difference"]
         yield table(heads, lines, numbers_from=1)
 
 

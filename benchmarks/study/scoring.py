@@ -27,9 +27,9 @@ METRICS = ("pearson", "ssim", "psnr", "nmse")
 
 
 def scored(
-    cell: Cell, scoring: Scoring, options: Options
+    cell: Cell, scoring: Scoring, options: Options, *, bundle: Path | None = None
 ) -> tuple[dict[str, Any], dict[str, float] | None]:
-    """Score a cell's model once.
+    """Score a cell's model once, or another one of its training.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def scored(
     by_time : dict or None
         Normalised squared error at each time point, where asked for.
     """
-    words = ["evaluate", str(options.bundle(cell)), "--device", options.device, "--json"]
+    words = ["evaluate", str(bundle or options.bundle(cell)), "--device", options.device, "--json"]
     name, _, part = scoring.data.partition("/")
     words += ["--data", str(options.part(name, part)), "--metrics", ",".join(METRICS)]
     if scoring.output is not None:

@@ -2,91 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.finished import Invented
 from study.markdown import METRICS, estimate, number, paragraph, table
-from study.plan import cells
+from study.score_table import Row, score_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from study.claims import Claim
     from study.finished import Finished
 
-__all__ = ["PICTURE", "SECTIONS", "Row", "score_table"]
+__all__ = ["PICTURE", "SECTIONS"]
 
 PICTURE = "images/study-merge.png"
 """Under docs: the merged prediction of two structures, shown where it is there."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table of scores.
-
-    Attributes
-    ----------
-    label : str
-    recipe : str
-        Of the section's study.
-    scored : str
-        Key of the result's `scores`.
-    """
-
-    label: str
-    recipe: str
-    scored: str = "held-out"
-
-
-def score_table(
-    finished: Finished,
-    study: str,
-    rows: Sequence[Row],
-    metrics: Sequence[str],
-    *,
-    head: str,
-    truth: str = "",
-) -> str:
-    """Return a table of scores, with what was trained and the control; rows not of the scale are left out.
-
-    Parameters
-    ----------
-    finished : Finished
-    study : str
-    rows : sequence of Row
-    metrics : sequence of str
-    head : str
-        Of the first column.
-    truth : str
-        A metric that is also told against the target free of noise; none where empty.
-    """
-    columns = [head, "sets", "steps", *(METRICS[name].label for name in metrics)]
-    if truth:
-        columns.append(f"{METRICS[truth].label}, noise-free target")
-    # What a stack scores and what its planes score are not to be compared.
-    controlled = "pearson" if "pearson" in metrics else metrics[0]
-    columns.append(f"{METRICS[controlled].label}, control")
-    planned = {cell.recipe for cell in cells(finished.scale) if cell.study == study}
-    known = planned | {cell.recipe for cell in finished.of(study)}
-    lines = []
-    for row in rows:
-        if row.recipe not in known:
-            continue
-        line = [row.label]
-        for name in ("training_sets", "steps"):
-            found = finished.estimate(study, row.recipe, name)
-            line.append(number(None if found is None else found.value, name))
-        for name in metrics:
-            score = finished.estimate(study, row.recipe, name, on=row.scored)
-            line.append(estimate(score, name))
-        if truth:
-            score = finished.estimate(study, row.recipe, truth, on=f"{row.scored} truth")
-            line.append(estimate(score, truth))
-        found = finished.estimate(study, row.recipe, controlled, on=row.scored)
-        line.append(number(None if found is None else found.control, controlled))
-        lines.append(line)
-    return table(columns, lines)
 
 
 def _somani(finished: Finished, claims: dict[str, Claim]) -> str:

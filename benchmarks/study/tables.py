@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from study.cell import MOVIES
 from study.chart import ChartPoint, pareto_chart
 from study.claims import PAPERS, arrival, estimates, read_claims, verdict
+from study.claims_table import JUDGED, claims_table
 from study.finished import read_finished
-from study.markdown import LINE, estimate, number, paragraph, table
+from study.markdown import paragraph, table
 from study.opening import (
     PREFACE,
     differences,
@@ -30,13 +31,12 @@ from study.times import SIZES, read_times
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from study.claims import Claim, Value
-    from study.finished import Estimate, Finished
-    from study.judging import Verdict
+    from study.claims import Claim
+    from study.finished import Finished
     from study.ranking import Ranked
     from study.times import Times
 
-__all__ = ["claims_table", "study_page", "unexplained", "write_study"]
+__all__ = ["study_page", "write_study"]
 
 CLAIMS = Path(__file__).with_name("claims.yaml")
 
@@ -70,9 +70,6 @@ DATA = {
 CHART_ABOUT = "Pearson on movies never seen against the time of a prediction, all 2-D recipes"
 
 PICTURE_ABOUT = "Simulated brightfield, and mitochondria and DNA predicted from it, in one picture"
-
-
-_JUDGED = ("same", "not told apart", "different")
 
 
 def write_study(results: Path, docs: Path) -> None:
@@ -147,67 +144,6 @@ def study_page(
     return "\n".join(parts), charts
 
 
-def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
-    """Return a table of claims: the paper's numbers, ours, whether the order is the same, a note."""
-    rows = []
-    for claim in claims:
-        found = estimates(claim, finished)
-        judged = verdict(claim, finished)
-        ours = [_ours(claim, value, found[value.label]) for value in claim.values if value.recipe]
-        theirs = [
-            f"{value.label}: {claim.printed(value.label)}"
-            for value in claim.values
-            if value.theirs is not None
-        ]
-        if not all(value.theirs is not None for value in claim.values):
-            theirs += claim.orders
-        ran = any(one is not None for one in found.values())
-        word = "not run" if claim.not_run or not ran else judged.text
-        word = f"**{word}**" if word.startswith("different") else word
-        state = arrival(claim, finished) if judged.word in _JUDGED else ""
-        rows.append(
-            [
-                f"{claim.claim} ({claim.where})",
-                LINE.join(theirs) or "-",
-                LINE.join(ours) or "-",
-                f"{word} ({state})" if state else word,
-                " ".join(_notes(claim, judged, finished.scale)) or "-",
-            ]
-        )
-    return table(["claim", "paper", "ours", "same order?", "note"], rows, numbers_from=5)
-
-
-def unexplained(finished: Finished, claims: Iterable[Claim]) -> list[str]:
-    """Return the ids of the claims whose order is different and that do not say why."""
-    return [
-        claim.id
-        for claim in claims
-        if verdict(claim, finished).word == "different" and finished.scale not in claim.differs
-    ]
-
-
-def _ours(claim: Claim, value: Value, found: Estimate | None) -> str:
-    text = f"{value.label}: {estimate(found, claim.metric_of(value))}"
-    if f"{value.label} above its control" in claim.orders and found is not None:
-        control = "the input itself" if claim.paper == "koelln" else "control"
-        text += f", {control} {number(found.control, claim.metric_of(value))}"
-    return text
-
-
-def _notes(claim: Claim, judged: Verdict, scale: str) -> Iterable[str]:
-    if claim.not_run:
-        yield claim.not_run
-    if claim.note:
-        yield claim.note
-    if claim.repeats:
-        yield "A part of another row's order, and not counted again."
-    said = claim.differs.get(scale)
-    if said is not None and judged.word in ("different", "not told apart"):
-        yield f"Why: {said.why} Tried: {said.tried}"
-    elif judged.word == "different":
-        yield "Not explained yet."
-
-
 def _paper(finished: Finished, paper: str, claims: Sequence[Claim], *, picture: bool) -> str:
     own = [claim for claim in claims if claim.paper == paper]
     parts = [
@@ -226,31 +162,30 @@ def _in_short(scales: Sequence[Finished], claims: Sequence[Claim]) -> str:
     rows = []
     for finished in scales:
         for paper in PAPERS:
-            found = [
-                (_word(claim, finished), arrival(claim, finished) == "")
-                for claim in claims
-                if claim.paper == paper and not claim.repeats
-            ]
-            words = [word for word, _ in found]
-            rows.append(
-                [
-                    finished.scale,
-                    TITLES[paper].partition(":")[0],
-                    *(
-                        f"{words.count(word)} ({found.count((word, True))})"
-                        if words.count(word)
-                        else "0"
-                        for word in _JUDGED
-                    ),
-                    *(str(words.count(word)) for word in ("no order", "not run")),
-                ]
-            )
-    head = ["scale", "paper", *_JUDGED, "no order", "not run"]
+            own = [claim for claim in claims if claim.paper == paper and not claim.repeats]
+            name = TITLES[paper].partition(":")[0]
+            rows.append([finished.scale, name, *_counted(finished, own)])
+            again = finished.recalibrated
+            if any(cell.recalibrated for cell in again.of(paper)):
+                rows.append([finished.scale, f"{name}, recalibrated", *_counted(again, own)])
+    head = ["scale", "paper", *JUDGED, "no order", "not run"]
     about = paragraph(
         "In brackets: how many of them are of trainings that had all reached their plateau; the "
         "others are of the steps that were made, and may turn."
     )
     return f"{table(head, rows, numbers_from=2)}\n{about}"
+
+
+def _counted(finished: Finished, claims: Sequence[Claim]) -> list[str]:
+    found = [(_word(claim, finished), arrival(claim, finished) == "") for claim in claims]
+    words = [word for word, _ in found]
+    return [
+        *(
+            f"{words.count(word)} ({found.count((word, True))})" if words.count(word) else "0"
+            for word in JUDGED
+        ),
+        *(str(words.count(word)) for word in ("no order", "not run")),
+    ]
 
 
 def _word(claim: Claim, finished: Finished) -> str:

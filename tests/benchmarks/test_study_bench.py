@@ -21,7 +21,10 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def study(monkeypatch):
     """The modules of benchmarks/study."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    names = ("cell", "data", "invented", "merge", "options", "plan", "running", "scoring", "steps")
+    names = (
+        *("cell", "data", "finished", "invented", "merge", "options", "plan", "recalibrating"),
+        *("running", "scoring", "steps"),
+    )
     return SimpleNamespace(**{name: importlib.import_module(f"study.{name}") for name in names})
 
 
@@ -219,11 +222,31 @@ def test_a_cell_is_trained_scored_and_told_and_goes_on_where_it_was(study, tiny)
     again = study.running.run_cell(cell, tiny)
     assert trained.stat().st_mtime_ns == before
     assert again["scores"] == found["scores"]
+    assert (
+        study.recalibrating.recalibrate_cell(cell, tiny)["scores"] == {}
+    )  # no batch normalisation
     with pytest.raises(RuntimeError, match="batch_size"):
         study.running.run_cell(replace(cell, reduced=cell.reduced | {"batch_size": 3}), tiny)
     student = replace(cell, recipe="other", after="l2l-none")
     with pytest.raises(RuntimeError, match="not trained yet"):
         study.running.run_cell(student, tiny, teacher=replace(cell, recipe="none"))
+
+
+@pytest.mark.slow
+def test_a_trained_cell_is_scored_again_with_batch_normalisation_recalibrated(study, tiny):
+    cell = next(c for c in study.plan.cells("cpu") if c.name == "fnet2d-mitochondria")
+    small = {"network.kwargs.width": 4, "batch_size": 2, "crop": 32}
+    cell = replace(cell, reduced=small, steps=4, sets=2)
+    found = study.running.run_cell(cell, tiny)
+    again = study.recalibrating.recalibrate_cell(cell, tiny)
+    assert set(again["scores"]) == set(found["scores"]) == {"z", "z truth"}
+    # Four steps leave running statistics of next to nothing.
+    assert again["scores"]["z"]["pearson"]["mean"] != found["scores"]["z"]["pearson"]["mean"]
+    assert again["scores"]["z"]["pearson"]["control"] == found["scores"]["z"]["pearson"]["control"]
+    (finished,) = study.finished.read_finished(tiny.results)
+    (result,) = finished.recalibrated.of("ounkomol")
+    assert result.scores["z"]["pearson"].mean == again["scores"]["z"]["pearson"]["mean"]
+    assert [path.name for path in (tiny.runs / "ounkomol").glob("*recalibrated*")] == []
 
 
 def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):
@@ -240,7 +263,7 @@ def test_the_command_line_says_what_is_missing(tmp_path, monkeypatch):
     assert listed.returncode == 0
     assert "cyclegan" in listed.stdout
     assert "done" not in listed.stdout
-    for verb in ("run", "settle"):
+    for verb in ("run", "recalibrate"):
         no_data = papers(verb, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path))
         assert no_data.returncode != 0
         assert "LIVESTAIN_DATA" in no_data.stderr

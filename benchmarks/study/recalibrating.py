@@ -1,0 +1,80 @@
+"""What of a short training's scores is lost because BatchNorm's running statistics have not settled."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from livestain.bundle import find_bundle
+from livestain.files import replacing
+from study.options import livestain, recalibrated_file
+from study.running import training_data
+from study.scoring import scored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from study.cell import Cell
+    from study.options import Options
+
+__all__ = ["recalibrate_cell"]
+
+
+def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
+    """Score a trained cell's model with statistics that `livestain export --recalibrate` computed again.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its training and its model are there.
+    options : Options
+
+    Returns
+    -------
+    dict
+        What is written to `recalibrated_file`: scores as a result file has them, none of a network without
+        batch normalisation.
+
+    Raises
+    ------
+    RuntimeError
+        If a verb of livestain did not end well.
+    """
+    scores = {}
+    if _normalises_batches(options.bundle(cell)):
+        bundle = options.run(cell).with_name(f"{cell.name}-recalibrated")
+        data = training_data(cell, options)
+        words = ["--name", cell.name, "--licence", "BSD-3-Clause", "--no-onnx", "--overwrite"]
+        livestain(
+            "export",
+            *(str(options.run(cell)), "--out", str(bundle), "--recalibrate", str(data)),
+            *words,
+        )
+        for scoring in cell.scorings:
+            scores[scoring.label], _ = scored(cell, scoring, options, bundle=bundle)
+        shutil.rmtree(bundle)
+    result = {
+        "cell": cell.name,
+        "study": cell.study,
+        "scale": options.scale,
+        "scores": scores,
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": options.command,
+    }
+    file = recalibrated_file(cell, options)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return result
+
+
+def _normalises_batches(bundle: Path) -> bool:
+    module: Any = find_bundle(bundle).load_module()
+    return any(
+        isinstance(layer, _BatchNorm) and layer.running_mean is not None
+        for layer in module.network.modules()
+    )
