@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from study.answer import answer
 from study.cell import MOVIES
 from study.chart import ChartPoint, pareto_chart
 from study.claims import PAPERS, arrival, estimates, read_claims, verdict
@@ -122,7 +123,11 @@ def study_page(
     dict of str to str
         SVG, by its name under docs.
     """
-    parts = [PREFACE, "## What was run\n", what_was_run(scales), how_to_read(scales)]
+    parts = [PREFACE]
+    if scales:
+        rows = ranked(scales[0], _planned_real(scales[0].scale), MOVIES)
+        parts += ["## The answer\n", answer(scales[0], rows, times)]
+    parts += ["## What was run\n", what_was_run(scales), how_to_read(scales)]
     if scales:
         parts += ["## The papers' claims in short\n", _in_short(scales, claims)]
     charts: dict[str, str] = {}

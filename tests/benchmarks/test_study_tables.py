@@ -494,6 +494,11 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
     assert student[1].endswith("; trained for 700 s, and owes 1,800 s; theirs for 360 s")
     assert student[2] == "yes, but the intervals overlap; not at equal time"
     assert row_of(page, "the teacher is above")[2] == "no; not at equal time"
+    answer = " ".join(page.partition("## The answer")[2].partition("##")[0].split())
+    assert "0.600 (0.588 to 0.612) in the mean, in 50 ms a plane of 512 x 512." in answer
+    assert "`fnet2d-b4` with 0.590 (0.578 to 0.602), in 600 ms a plane" in answer
+    assert "trained for 300 s. The student's network alone" in answer
+    assert "So the student (`h9c2-omp25`) is the default." in answer
     time = row_of(page, "the student takes a tenth")
     assert time[1].startswith("1/12.0 at 512 x 512 (50 and 600 ms)")
     assert time[2] == "yes"
@@ -504,7 +509,10 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
 
     for fold in study.cell.MOVIES:
         write("real", "slim-4", 0.65, fold=fold, budget_seconds=600.0)
-    equal = row_of(page_of(study, tmp_path), "our network at equal time (`slim-4`")
+        write("real", "fnet2d-b4", 0.61, fold=fold)
+    page = page_of(study, tmp_path)
+    assert "So `fnet2d-b4` is the more accurate one here" in " ".join(page.split())
+    equal = row_of(page, "our network at equal time (`slim-4`")
     assert equal[1:] == ["no recipe of others was trained for the same time", "-"]
 
 
