@@ -36,8 +36,8 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
     Returns
     -------
     dict
-        What is written to `recalibrated_file`: scores as a result file has them, none of a network without
-        batch normalisation.
+        What is written to `recalibrated_file`: scores as a result file has them, but for those against
+        targets free of noise; none of a network without batch normalisation.
 
     Raises
     ------
@@ -54,7 +54,8 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
             *(str(options.run(cell)), "--out", str(bundle), "--recalibrate", str(data)),
             *words,
         )
-        for scoring in cell.scorings:
+        as_seen = [scoring for scoring in cell.scorings if not scoring.label.endswith(" truth")]
+        for scoring in as_seen:
             scores[scoring.label], _ = scored(cell, scoring, options, bundle=bundle)
         shutil.rmtree(bundle)
     result = {
