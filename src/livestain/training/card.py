@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from livestain.errors import DataError
+from livestain.training.teacher import teachers_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,8 +232,7 @@ def _selection_lines(run: RunFolder) -> list[str]:
     )
     step = finished.get("weights_of_step", finished["steps"])
     lines = [f"- Of step {step}, {averaged}: {finished.get('why', 'the last step')}."]
-    named = run.data.get("teacher") or []
-    teachers = [named] if isinstance(named, dict) else named
+    teachers = teachers_of(run.data)
     lines += [
         f"- {words} `{known['name']}` (rdf.yaml: SHA-256 `{known['sha256']}`)."
         for words, known in (

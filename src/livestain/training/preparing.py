@@ -18,6 +18,7 @@ from livestain.training.teacher import (
     TeacherPredictions,
     predict_with_teacher,
     predictions_folder,
+    teachers_of,
 )
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ class Prepared:
         """
         if self.recipe.loss.teacher is None:
             return None
-        named = self.facts["teacher"]
-        hashes = [one["sha256"] for one in ([named] if isinstance(named, dict) else named)]
+        hashes = [teacher["sha256"] for teacher in teachers_of(self.facts)]
         folder = predictions_folder(out, hashes, self.recipe.loss.teacher_views)
         if ranks.first:
             with _bar("the teacher predicts", shown=progress) as tick:

@@ -16,7 +16,7 @@ from livestain.inference import Stainer, stain_views
 from livestain.training.run_folder import TEACHER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from livestain.training.pairs import Pair, PairSet
     from livestain.training.recipe import Recipe
 
-__all__ = ["TeacherPredictions", "check_teacher", "predict_with_teacher", "predictions_folder"]
+__all__ = [
+    "TeacherPredictions",
+    "check_teacher",
+    "predict_with_teacher",
+    "predictions_folder",
+    "teachers_of",
+]
 
 
 class TeacherPredictions:
@@ -131,6 +137,12 @@ def predictions_folder(run: Path, teachers: Sequence[str], views: int) -> Path:
         return run / TEACHER
     words = " ".join([*teachers, str(views)])
     return run / f"{TEACHER}-{hashlib.sha256(words.encode()).hexdigest()[:16]}"
+
+
+def teachers_of(data: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return name and SHA-256 of the teachers that a run's data.json names: one alone, a list, or none."""
+    named = data.get("teacher") or []
+    return [named] if isinstance(named, dict) else named
 
 
 def check_teacher(recipe: Recipe) -> None:
