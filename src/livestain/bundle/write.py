@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-__all__ = ["Quantise", "write_bundle"]
+__all__ = ["Quantise", "check_bundle_folder", "write_bundle"]
 
 Quantise = Callable[
     [bytes, StainModule, tuple["NDArray[np.uint16]", "NDArray[np.float32]"]],
@@ -121,8 +121,7 @@ def write_bundle(
         If ONNX is asked for and not installed.
     """
     folder = Path(folder)
-    with _told(folder):
-        _check_folder(folder, overwrite=overwrite)
+    check_bundle_folder(folder, overwrite=overwrite)
     spec = description.network
     if isinstance(spec, ForeignSpec) or spec.name not in network_names():
         named = spec.foreign if isinstance(spec, ForeignSpec) else spec.name
@@ -225,16 +224,25 @@ def _scratch_beside(folder: Path) -> Iterator[Path]:
             yield Path(scratch)
 
 
-def _check_folder(folder: Path, *, overwrite: bool) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is a file; expected a folder to write a bundle into.")
-    if any(folder.iterdir()) and not (overwrite and (folder / RDF).is_file()):
-        raise BundleError(
-            f"{folder} exists and is not empty. Choose another folder"
-            + (", since it is no bundle." if overwrite else ", or overwrite.")
-        )
+def check_bundle_folder(folder: Path | str, *, overwrite: bool) -> None:
+    """Refuse a folder that `write_bundle` would refuse; touch nothing.
+
+    Raises
+    ------
+    BundleError
+        If there is something else, or a bundle that is not to be replaced.
+    """
+    folder = Path(folder)
+    with _told(folder):
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise BundleError(f"{folder} is a file; expected a folder to write a bundle into.")
+        if any(folder.iterdir()) and not (overwrite and (folder / RDF).is_file()):
+            raise BundleError(
+                f"{folder} exists and is not empty. Choose another folder"
+                + (", since it is no bundle." if overwrite else ", or overwrite.")
+            )
 
 
 def _check_test_input(

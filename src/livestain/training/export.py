@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ValidationError
 
 from livestain.bundle.description import BundleDescription, InputSpec, OutputChannel
-from livestain.bundle.write import write_bundle
+from livestain.bundle.write import check_bundle_folder, write_bundle
 from livestain.errors import DataError, SettingsError
 from livestain.settings import describe_validation_error
 from livestain.simulate import Dish
 from livestain.training.card import read_scores, write_card
-from livestain.training.find import find_pairs
 from livestain.training.module import build_from_recipe
-from livestain.training.pair import PairSpec
 from livestain.training.quantise import PEARSON_BOUND, examples_of, quantise
 from livestain.training.recalibrate import recalibrate
 from livestain.training.run_folder import read_run
 from livestain.training.split import split_pairs
+from livestain.training.trained_on import pairs_trained_on
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from livestain.bundle.module import StainModule
     from livestain.bundle.read import Bundle
     from livestain.bundle.write import Quantise
-    from livestain.training.pairs import PairSet
     from livestain.training.recipe import Recipe
     from livestain.training.run_folder import RunFolder
 
@@ -119,6 +116,10 @@ def export_run(
             f"The model of {folder.path} needs a licence, and the recipe names none. Give an SPDX identifier "
             "that the licence of the data allows, such as --licence CC-BY-4.0."
         )
+    # What is refused cheaply comes before what takes minutes.
+    check_bundle_folder(out, overwrite=overwrite)
+    known = read_scores(scores)
+    description = describe(recipe, folder.reference())
     network = build_from_recipe(recipe)
     try:
         network.load_state_dict(folder.weights())
@@ -127,20 +128,20 @@ def export_run(
             f"The weights in {folder.path} do not fit its recipe: {' '.join(str(error).split())[:200]}. "
             "Train again."
         ) from error
-    recalibrated = 0
-    if recalibrate_on is not None:
-        with _trained_on(folder, recalibrate_on, otherwise="recalibration") as pairs:
-            train = split_pairs(pairs, recipe).train
-            recalibrated = recalibrate(network, train, recipe, tick=tick)
     quantised = (
         None
         if int8 is None
         else _quantise_on(folder, int8, bound=int8_bound, tell=tell or (lambda _: None))
     )
+    recalibrated = 0
+    if recalibrate_on is not None:
+        with pairs_trained_on(folder, recalibrate_on, otherwise="recalibration") as pairs:
+            train = split_pairs(pairs, recipe).train
+            recalibrated = recalibrate(network, train, recipe, tick=tick)
     return write_bundle(
         out,
         network=network.eval(),
-        description=describe(recipe, folder.reference()),
+        description=description,
         name=name,
         title=title,
         licence=licence,
@@ -149,7 +150,7 @@ def export_run(
             folder,
             title=title,
             licence=licence,
-            scores=read_scores(scores),
+            scores=known,
             parameters=sum(weight.numel() for weight in network.parameters()),
             recalibrated=recalibrated,
         ),
@@ -159,20 +160,6 @@ def export_run(
         quantise=quantised,
         overwrite=overwrite,
     )
-
-
-@contextmanager
-def _trained_on(run: RunFolder, data: Path | str, *, otherwise: str) -> Iterator[PairSet]:
-    """Open the movies that a run was trained on, and refuse others of their names."""
-    with find_pairs(data, PairSpec.of_recipe(run.recipe)) as found:
-        pairs = found.select([*run.data["movies"]])
-        hashes = pairs.sha256()
-        if other := [m for m, told in run.data["movies"].items() if hashes[m] != told["sha256"]]:
-            raise DataError(
-                f"{data} is not what {run.path} was trained on: the movie {other[0]} has other planes. "
-                f"Give that data, or export without {otherwise}."
-            )
-        yield pairs
 
 
 def _quantise_on(
@@ -190,14 +177,14 @@ def _quantise_on(
             f"The bound of int8 is {bound:g}; expected a loss of Pearson between 0 and 1."
         )
     stacks = recipe.dims == 3 and recipe.window.whole_stack
-    with _trained_on(run, data, otherwise="int8") as pairs:
+    with pairs_trained_on(run, data, otherwise="int8") as pairs:
         examples_of(pairs, whole_stack=stacks)  # refuses too few
 
     def made(
         onnx: bytes, module: StainModule, test: tuple[NDArray[np.uint16], NDArray[np.float32]]
     ) -> tuple[bytes, Int8] | None:
-        with find_pairs(data, PairSpec.of_recipe(recipe)) as found:
-            examples = examples_of(found.select([*run.data["movies"]]), whole_stack=stacks)
+        with pairs_trained_on(run, data, otherwise="int8") as pairs:
+            examples = examples_of(pairs, whole_stack=stacks)
             result = quantise(onnx, module, examples, test, bound=bound)
         tell(result.words)
         return result.made
