@@ -193,16 +193,24 @@ def recalibrate(arguments: argparse.Namespace) -> None:
     with_environment({**AS_THE_WORKER, "OMP_NUM_THREADS": THREADS})
     from filelock import Timeout
     from study.cell import REAL
-    from study.options import cell_lock, recalibrated_file
+    from study.options import cell_lock, recalibrated_file, result_file
     from study.plan import cells
     from study.recalibrating import recalibrate_cell
     from tqdm import tqdm
 
+    from livestain.errors import LivestainError
+
     scale = arguments.scale or "cpu"
+    device = "cpu" if arguments.device == "auto" else arguments.device
     chosen = _chosen(arguments, cells(scale))
     needs_real = any(REAL in cell.data for cell in chosen)
-    options = _options(arguments, scale, "cpu", needs_real=needs_real)
-    trained = [cell for cell in chosen if options.bundle(cell).is_dir()]
+    options = _options(arguments, scale, device, needs_real=needs_real)
+    trained = [cell for cell in chosen if result_file(cell, options).exists()]
+    trained = [cell for cell in trained if options.bundle(cell).is_dir()]
+    if not trained:
+        sys.exit(
+            f"There is no trained cell of that choice in {options.runs}. Run `papers.py run` first."
+        )
     failed = []
     for cell in tqdm(trained, desc="cells"):
         file = recalibrated_file(cell, options)
@@ -216,11 +224,13 @@ def recalibrate(arguments: argparse.Namespace) -> None:
         except Timeout:
             tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
             continue
-        except RuntimeError as error:
+        except (RuntimeError, LivestainError, OSError) as error:
             tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
             failed.append(cell.name)
             continue
-        told = {k: round(v["pearson"]["mean"], 3) for k, v in found["scores"].items()}
+        told = {
+            label: round(score["pearson"]["mean"], 3) for label, score in found["scores"].items()
+        }
         tqdm.write(f"{cell.study}/{cell.name}: {told or 'has no batch normalisation'}")
     if failed:
         sys.exit(f"{len(failed)} of {len(trained)} cells failed (see above): {', '.join(failed)}")

@@ -5,27 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from study.markdown import estimate, from_to, table
-from study.ranking import kind_of
 from study.times import SIZES, Times
 
 if TYPE_CHECKING:
     from study.estimate import Estimate
     from study.ranking import Ranked
 
-__all__ = ["aims_table"]
+__all__ = ["aims_table", "at_equal_time", "told_apart"]
 
 
-def aims_table(rows: list[Ranked], times: Times | None) -> str:
+def aims_table(rows: list[Ranked], others: list[Ranked], times: Times | None) -> str:
+    """Return a table of the aims, what was found, and whether they are met.
+
+    Parameters
+    ----------
+    rows : list of Ranked
+        All recipes on real cells.
+    others : list of Ranked
+        Those that are not ours, the best first: see `ranking.others`.
+    times : Times, optional
+        Of predictions.
+    """
     plain = {row.name: row for row in rows if row.mean is not None and row.name == row.recipe}
-    others = [row for row in plain.values() if kind_of(row.recipe) != "ours"]
-    best = others[0] if others else None  # Rows are ranked.
+    best = others[0] if others else None
     network = plain.get("slim-4")
-    budget = network.cells[0].budget_seconds if network is not None else None
-    alike = [row for row in others if {cell.budget_seconds for cell in row.cells} == {budget}]
     equal = "our network at equal time (`slim-4`, random weights) is not below any recipe of others"
-    of_equal_time = _aim(equal, network, alike[0] if alike else None, equal_time=True)
-    if network is not None and others and not alike:
+    of_equal_time = [equal, "not run", "-"]
+    if network is not None and others:
+        alike = at_equal_time(network, others)
         of_equal_time = [equal, "no recipe of others was trained for the same time", "-"]
+        if alike:
+            of_equal_time = [equal, _found(network, alike[0]), _met(network, alike[0])]
     lines = [
         of_equal_time,
         _aim(
@@ -43,25 +53,29 @@ def aims_table(rows: list[Ranked], times: Times | None) -> str:
     return table(["aim, by mean Pearson", "found", "met"], lines, numbers_from=3)
 
 
-def _aim(
-    aim: str, own: Ranked | None, best: Ranked | None, *, equal_time: bool = False
-) -> list[str]:
-    if own is None or best is None or own.mean is None or best.mean is None:
+def at_equal_time(own: Ranked, others: list[Ranked]) -> list[Ranked]:
+    """Return the others whose trainings had the same budget as one's own."""
+    budgets = {cell.budget_seconds for cell in own.cells}
+    return [row for row in others if {cell.budget_seconds for cell in row.cells} == budgets]
+
+
+def _aim(aim: str, own: Ranked | None, best: Ranked | None) -> list[str]:
+    if own is None or best is None:
         return [aim, "not run", "-"]
-    found = (
-        f"{estimate(own.mean, 'pearson')}; the best of theirs and after them, `{best.name}`, "
-        f"{estimate(best.mean, 'pearson')}"
-    )
-    met = _met(own.mean, best.mean)
-    if equal_time:
-        return [aim, found, met]
     seconds = from_to([cell.wall_seconds for cell in own.cells])
     owed = from_to([cell.owed_seconds for cell in own.cells])
     theirs = from_to([cell.wall_seconds for cell in best.cells])
-    found += f"; trained for {seconds} s, and owes {owed} s; theirs for {theirs} s"
-    longest = max(cell.wall_seconds + cell.owed_seconds for cell in own.cells)
-    in_time = all(longest <= (cell.budget_seconds or 0.0) for cell in best.cells)
-    return [aim, found, f"{met}, in no more time" if in_time else f"{met}; not at equal time"]
+    found = (
+        f"{_found(own, best)}; trained for {seconds} s, and owes {owed} s; theirs for {theirs} s"
+    )
+    return [aim, found, f"{_met(own, best)}; not at equal time"]
+
+
+def _found(own: Ranked, best: Ranked) -> str:
+    return (
+        f"{estimate(own.mean, 'pearson')}; the best of theirs and after them, `{best.name}`, "
+        f"{estimate(best.mean, 'pearson')}"
+    )
 
 
 def _time_aim(times: Times | None) -> list[str]:
@@ -77,9 +91,19 @@ def _time_aim(times: Times | None) -> list[str]:
     return [aim, "; ".join(told) or "not run", verdict]
 
 
-def _met(own: Estimate, other: Estimate) -> str:
-    word = "no" if own.value < other.value else "yes"
-    less, more = sorted((own, other), key=lambda one: one.value)
-    if less.ends is None or more.ends is None:
+def _met(own: Ranked, other: Ranked) -> str:
+    assert own.mean is not None
+    assert other.mean is not None
+    word = "no" if own.mean.value < other.mean.value else "yes"
+    apart = told_apart(own.mean, other.mean)
+    if apart is None:
         return f"{word}, without an interval"
-    return word if less.ends[1] < more.ends[0] else f"{word}, but the intervals overlap"
+    return word if apart else f"{word}, but the intervals overlap"
+
+
+def told_apart(one: Estimate, other: Estimate) -> bool | None:
+    """Return whether the intervals of two numbers are apart; None where one has none."""
+    less, more = sorted((one, other), key=lambda number: number.value)
+    if less.ends is None or more.ends is None:
+        return None
+    return less.ends[1] < more.ends[0]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.markdown import estimate, number, paragraph
-from study.ranking import kind_of
+from study.aims import at_equal_time, told_apart
+from study.markdown import estimate, from_to, number, paragraph
+from study.ranking import others, ranked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from study.finished import Finished
     from study.ranking import Ranked
@@ -20,66 +21,87 @@ _SIDE = 512
 """Of the plane whose time is told, in pixels."""
 
 
-def answer(finished: Finished, rows: Sequence[Ranked], times: Times | None) -> str:
-    """Return the answer that the scores of real cells give; where our student has none, that it is open.
+def answer(scales: Sequence[Finished], movies: tuple[str, ...], times: Times | None) -> str:
+    """Return the answer that the scores of real cells give, of the first scale that has one.
 
     Parameters
     ----------
-    finished : Finished
-    rows : sequence of Ranked
-        Of the real cells, the best first.
+    scales : sequence of Finished
+    movies : tuple of str
+        Of the real data.
     times : Times, optional
         Of predictions.
     """
-    whole = {row.name: row for row in rows if row.mean is not None}
-    student, network = whole.get("student"), whole.get("slim-4")
-    others = [row for row in whole.values() if kind_of(row.recipe) != "ours"]
-    if student is None or not others:
-        return f"Open: the scale {finished.scale} has not what it needs on real cells.\n"
-    said = [
-        (
-            "On each of three movies of live cells, trained on the two others, our student predicts "
-            f"mitochondria with a Pearson correlation of {_score(student)} in the "
-            f"mean{_time(student, times)}."
-        )
-    ]
-    if teacher := whole.get("teacher"):
-        said.append(f"Its teacher, which is slower, has {_score(teacher)}{_time(teacher, times)}.")
-    best = others[0]
-    said.append(
-        f"The best of the papers' recipes, and of those after them, is `{best.name}` with {_score(best)}"
-        f"{_time(best, times)}{_trained(best)}."
-    )
-    if network is not None:
-        said.append(
-            "The student's network alone, from random weights and without a teacher, has "
-            f"{_score(network)}{_trained(network)}."
-        )
+    for finished in scales:
+        whole = {row.name: row for row in ranked(finished, {}, movies) if row.mean is not None}
+        theirs = others(finished, movies)
+        if "student" in whole and theirs:
+            said = _sentences(whole, theirs, times)
+            return paragraph(f"(Of the scale {finished.scale}.) {' '.join(said)}")
+    return "Open: no scale has all movies of our student and of a recipe of others.\n"
+
+
+def _sentences(
+    whole: dict[str, Ranked], theirs: list[Ranked], times: Times | None
+) -> Iterable[str]:
+    student, network, teacher = (whole.get(name) for name in ("student", "slim-4", "teacher"))
+    assert student is not None
     assert student.mean is not None
-    control = number(student.mean.control, "pearson")
-    said.append(f"What the brightfield tells without learning is {control}.")
-    above = student.mean.value > max(row.mean.value for row in others if row.mean is not None)
-    said.append(
-        "So the student (`h9c2-omp25`) is the default."
-        if above
-        else f"So `{best.name}` is the more accurate one here; the student is the default for its speed."
+    yield (
+        "Each of three movies of live cells was predicted by models that were trained on the two others; "
+        "numbers are mean Pearson correlations with the recorded mitochondria."
     )
-    said.append(
-        "All of it is of one cell line, one microscope and minutes of training; what follows says where "
-        "that ends."
+    alike = [] if network is None else at_equal_time(network, theirs)
+    if network is not None and alike:
+        budget = network.cells[0].budget_seconds
+        clock = "of one core" if network.cells[0].scale == "cpu" else "of wall time"
+        within = "" if budget is None else f" ({budget:,.0f} s {clock})"
+        yield (
+            f"For the same time of training{within}, our student's network, from random weights, has "
+            f"{_score(network)}, and the best of the papers' recipes and of those after them, "
+            f"`{alike[0].name}`, {_score(alike[0])}."
+        )
+    yield (
+        f"The student as we make it, begun with simulated cells and taught, has {_score(student)}"
+        f"{_cost(student)}."
     )
-    return paragraph(" ".join(said))
+    if teacher is not None:
+        yield f"Its teacher has {_score(teacher)}{_cost(teacher)}."
+    best = theirs[0]
+    if best is not (alike[0] if alike else None):
+        yield (
+            f"The best of the others, whatever its time, is `{best.name}` with {_score(best)}{_cost(best)}."
+        )
+    yield f"What the brightfield tells without learning is {number(student.mean.control, 'pearson')}."
+    assert best.mean is not None
+    apart = told_apart(student.mean, best.mean)
+    place = "above" if student.mean.value > best.mean.value else "below"
+    verdict = f"is {place} `{best.name}`" if apart else f"is not told apart from `{best.name}`"
+    yield (
+        f"So the student, which {verdict}{_faster(student, best, times)}, is the default "
+        "(`h9c2-omp25`)."
+    )
+    yield (
+        "All of it is of one cell line, one microscope and minutes of training, and for our two the movies "
+        "are not wholly unseen: see below."
+    )
 
 
 def _score(row: Ranked) -> str:
     return estimate(row.mean, "pearson")
 
 
-def _time(row: Ranked, times: Times | None) -> str:
-    ms = None if times is None else times.fastest(row.recipe, _SIDE)
-    return "" if ms is None else f", in {ms:,.0f} ms a plane of {_SIDE} x {_SIDE}"
+def _cost(row: Ranked) -> str:
+    """Tell the wall time of a training, and of what it owes."""
+    owed = [cell.owed_seconds for cell in row.cells]
+    text = f" (trained for {from_to([cell.wall_seconds for cell in row.cells])} s"
+    return f"{text}, after {from_to(owed)} s for what it needs)" if any(owed) else f"{text})"
 
 
-def _trained(row: Ranked) -> str:
-    seconds = row.cells[0].budget_seconds
-    return "" if seconds is None else f", trained for {seconds:,.0f} s"
+def _faster(own: Ranked, other: Ranked, times: Times | None) -> str:
+    if times is None:
+        return ""
+    ms, theirs = (times.fastest(row.recipe, _SIDE) for row in (own, other))
+    if ms is None or theirs is None:
+        return ""
+    return f" and takes {ms:,.0f} ms a plane of {_SIDE} x {_SIDE} where that takes {theirs:,.0f} ms"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from study.finished import Finished
     from study.judging import Verdict
 
-__all__ = ["JUDGED", "claims_table", "unexplained"]
+__all__ = ["JUDGED", "claims_table", "recalibrated", "unexplained"]
 
 JUDGED = ("same", "not told apart", "different")
 
@@ -26,7 +26,7 @@ def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
     for claim in claims:
         found = estimates(claim, finished)
         judged = verdict(claim, finished)
-        again = _recalibrated(claim, finished)
+        again = recalibrated(claim, finished)
         others = {} if again is None else estimates(claim, again)
         ours = [
             _ours(claim, value, found[value.label], others.get(value.label))
@@ -44,39 +44,48 @@ def claims_table(finished: Finished, claims: Iterable[Claim]) -> str:
         word = "not run" if claim.not_run or not ran else _stressed(judged)
         state = arrival(claim, finished) if judged.word in JUDGED else ""
         told = [f"{word} ({state})" if state else word]
-        if again is not None and judged.word in JUDGED:
-            told.append(f"recalibrated: {_stressed(verdict(claim, again))}")
+        settled = None if again is None else verdict(claim, again)
+        if settled is not None:
+            told.append(f"recalibrated: {_stressed(settled)}")
         rows.append(
             [
                 f"{claim.claim} ({claim.where})",
                 LINE.join(theirs) or "-",
                 LINE.join(ours) or "-",
                 LINE.join(told),
-                " ".join(_notes(claim, judged, finished.scale)) or "-",
+                " ".join(_notes(claim, judged, settled, finished.scale)) or "-",
             ]
         )
     return table(["claim", "paper", "ours", "same order?", "note"], rows, numbers_from=5)
 
 
 def unexplained(finished: Finished, claims: Iterable[Claim]) -> list[str]:
-    """Return the ids of the claims whose order is different and that do not say why."""
+    """Return the ids of the claims whose order is different and that do not say why.
+
+    Where batch normalisation was recalibrated, it is that order.
+    """
     return [
         claim.id
         for claim in claims
-        if verdict(claim, finished).word == "different" and finished.scale not in claim.differs
+        if verdict(claim, recalibrated(claim, finished) or finished).word == "different"
+        and finished.scale not in claim.differs
     ]
 
 
-def _recalibrated(claim: Claim, finished: Finished) -> Finished | None:
-    """Return the cells with batch normalisation recalibrated, where that changes a number of the claim."""
+def recalibrated(claim: Claim, finished: Finished) -> Finished | None:
+    """Return the cells with batch normalisation recalibrated, where a claim can be judged by them.
+
+    None where one of the cells that it compares was not tried, or none of them has batch normalisation.
+    """
     again = finished.recalibrated
-    changed = any(
-        cell.recalibrated
-        for value in claim.values
-        if value.recipe is not None
-        for cell in again.of(value.study or claim.paper, value.recipe)
-    )
-    return again if changed and claim.orders else None
+    compared = [
+        (value.study or claim.paper, value.recipe)
+        for value in claim.compared()
+        if value.recipe is not None and finished.of(value.study or claim.paper, value.recipe)
+    ]
+    found = [again.of(study, recipe) for study, recipe in compared]
+    changed = any(cell.recalibrated for cells in found for cell in cells)
+    return again if changed and all(found) else None
 
 
 def _stressed(judged: Verdict) -> str:
@@ -94,7 +103,7 @@ def _ours(claim: Claim, value: Value, found: Estimate | None, again: Estimate | 
     return text
 
 
-def _notes(claim: Claim, judged: Verdict, scale: str) -> Iterable[str]:
+def _notes(claim: Claim, judged: Verdict, settled: Verdict | None, scale: str) -> Iterable[str]:
     if claim.not_run:
         yield claim.not_run
     if claim.note:
@@ -102,7 +111,10 @@ def _notes(claim: Claim, judged: Verdict, scale: str) -> Iterable[str]:
     if claim.repeats:
         yield "A part of another row's order, and not counted again."
     said = claim.differs.get(scale)
-    if said is not None and judged.word in ("different", "not told apart"):
+    last = judged if settled is None else settled
+    if judged.word == "different" and last.word != "different":
+        yield "It was the statistics of batch normalisation, which had not settled, that differed."
+    if said is not None and last.word in ("different", "not told apart"):
         yield f"Why: {said.why} Tried: {said.tried}"
-    elif judged.word == "different":
+    elif last.word == "different":
         yield "Not explained yet."

@@ -123,6 +123,12 @@ class CellResult(_Read):
 
 
 class _Recalibrated(_Read):
+    cell: str
+    study: str
+    scale: str
+    as_trained: dict[str, float | None]
+    """Pearson without recalibration, by what was predicted on: as the result of the same training has it."""
+
     scores: dict[str, dict[str, Score]]
 
 
@@ -138,13 +144,14 @@ class Finished:
 
     @property
     def recalibrated(self) -> Finished:
-        """The same with batch normalisation recalibrated, without cells where that was not tried."""
-        found = [cell for cell in self.cells if cell.recalibrated is not None]
+        """The same with batch normalisation recalibrated; only recipes all of whose cells were tried."""
+        untried = {(c.study, c.recipe) for c in self.cells if c.recalibrated is None}
         return Finished(
             self.scale,
             tuple(
                 cell.model_copy(update={"scores": cell.recalibrated or cell.scores})
-                for cell in found
+                for cell in self.cells
+                if (cell.study, cell.recipe) not in untried
             ),
         )
 
@@ -220,8 +227,21 @@ def _read(files: Iterable[Path], scale: str) -> Iterable[CellResult]:
                 "name says. Move it there."
             )
         again = file.parents[1] / RECALIBRATED / cell.study / file.name
-        scores = _parsed(again, _Recalibrated).scores if again.is_file() else None
+        scores = _read_recalibrated(again, cell) if again.is_file() else None
         yield cell.model_copy(update={"recalibrated": scores})
+
+
+def _read_recalibrated(file: Path, cell: CellResult) -> dict[str, dict[str, Score]]:
+    found = _parsed(file, _Recalibrated)
+    then = {label: cell.scores.get(label, {}).get("pearson") for label in found.as_trained}
+    known = {label: None if score is None else score.mean for label, score in then.items()}
+    theirs = (found.scale, found.study, found.cell)
+    if theirs != (cell.scale, cell.study, cell.cell) or known != found.as_trained:
+        raise DataError(
+            f"{file} is not of the training whose result is {cell.scale}/{cell.study}/{cell.cell}. "
+            "Remove it, and run `papers.py recalibrate` again."
+        )
+    return found.scores
 
 
 def _parsed(file: Path, kind: type[_Kind]) -> _Kind:
@@ -233,8 +253,10 @@ def _parsed(file: Path, kind: type[_Kind]) -> _Kind:
             if isinstance(error, ValidationError)
             else str(error)
         )
+        verb = "run" if issubclass(kind, CellResult) else "recalibrate"
         raise DataError(
-            f"{file} is not the result of a cell: {words}. Remove it, and run its cell again."
+            f"{file} is not the result of a cell: {words}. Remove it, and make it again by "
+            f"`papers.py {verb}`."
         ) from error
 
 

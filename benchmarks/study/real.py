@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from study.aims import aims_table
 from study.markdown import LINE, estimate, from_to, number, paragraph, table
 from study.opening import differences
-from study.ranking import Ranked, kind_of, ranked
+from study.ranking import Ranked, kind_of, others, ranked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,14 +58,14 @@ def real_section(
             "gradients; fnet-2D in batches of 4; UNeXt2's kind on single planes)."
         ),
         _scores(rows, movies),
-        *_caveats(rows),
+        *_caveats(finished, rows),
         *_recalibrated(finished, rows, movies),
         chart,
         paragraph(
             "What was trained. Budget: what the number of steps was chosen for, in seconds of one "
             "core on a CPU and of the wall clock on a GPU; `-` where the recipe fixes its steps. "
-            "Owed: seconds of what has to be trained before, a teacher or a network of simulated "
-            "cells."
+            "Owed: seconds of wall time of what has to be trained before, a teacher or a network of "
+            "simulated cells; the teacher's start had two cores."
         ),
         _trained(rows),
         *differences([cell for row in rows for cell in row.cells]),
@@ -78,7 +78,7 @@ def real_section(
         ),
         _plateaus(rows, movies),
         paragraph("What we had set ourselves."),
-        aims_table(rows, times),
+        aims_table(rows, others(finished, movies), times),
     ]
     if missing:
         parts.insert(2, f"Not run: {', '.join(missing)}.\n")
@@ -103,7 +103,7 @@ def _scores(rows: list[Ranked], movies: tuple[str, ...]) -> str:
     return table(head, lines, numbers_from=2)
 
 
-def _caveats(rows: list[Ranked]) -> Iterable[str]:
+def _caveats(finished: Finished, rows: list[Ranked]) -> Iterable[str]:
     """Say what is not as equal, or as blind, as the table looks."""
     there = {row.recipe: row for row in reversed(rows)}
     if there.keys() & {"teacher", "student"}:
@@ -124,16 +124,18 @@ def _caveats(rows: list[Ranked]) -> Iterable[str]:
             "and was not taken up."
         )
     fnet = there.get("fnet2d")
-    mean = fnet.mean if fnet is not None else None
-    if fnet is not None and mean is not None and mean.control is not None:
+    settled = finished.recalibrated.estimate("real", "fnet2d", "pearson")
+    mean = None if fnet is None else fnet.mean
+    if fnet is None or mean is None or mean.control is None or settled is None:
+        return
+    if mean.value < mean.control < settled.value:
         steps = max(cell.steps for cell in fnet.cells)
-        if steps < 100 and mean.value < mean.control:
-            yield paragraph(
-                f"fnet-2D in {steps} steps of batch {fnet.cells[0].batch_size} is below the "
-                "control because the running statistics of its batch normalisation, which "
-                "predictions use, have not settled (see the next table), and not because its weights "
-                "have learnt nothing. Its place in this table says little of the network."
-            )
+        yield paragraph(
+            f"fnet-2D in {steps} steps of batch {fnet.cells[0].batch_size} is below the control because "
+            "the running statistics of its batch normalisation, which predictions use, have not settled "
+            f"(recalibrated, it has {estimate(settled, 'pearson')}: see the next table), and not because "
+            "its weights have learnt nothing. Its place in this table says little of the network."
+        )
 
 
 def _recalibrated(finished: Finished, rows: list[Ranked], movies: tuple[str, ...]) -> Iterable[str]:
@@ -162,8 +164,8 @@ def _recalibrated(finished: Finished, rows: list[Ranked], movies: tuple[str, ...
         yield paragraph(
             "The same models with the statistics of batch normalisation computed again, of the final "
             "weights, over crops of what was trained on (`livestain export --recalibrate`; Wu and "
-            "Johnson 2021, arXiv 2105.07576). The weights are the same. Networks without batch "
-            "normalisation have no row."
+            "Johnson 2021, arXiv 2105.07576). The weights are the same. Recipes whose networks have no batch "
+            "normalisation, or that were not tried, have no row."
         )
         heads = ["recipe", *movies, "mean as trained", "mean recalibrated", "difference"]
         yield table(heads, lines, numbers_from=1)

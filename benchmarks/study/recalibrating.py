@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from livestain.bundle import find_bundle
 from livestain.files import replacing
-from study.options import livestain, recalibrated_file
-from study.running import training_data
+from study.options import livestain, recalibrated_file, result_file
+from study.running import licence_of, training_data
 from study.scoring import scored
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from study.cell import Cell
     from study.options import Options
 
@@ -30,7 +29,7 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
     Parameters
     ----------
     cell : Cell
-        Its training and its model are there.
+        Its training, its model and its result are there.
     options : Options
 
     Returns
@@ -44,24 +43,23 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
     RuntimeError
         If a verb of livestain did not end well.
     """
+    trained = json.loads(result_file(cell, options).read_text(encoding="utf-8"))
     scores = {}
     if _normalises_batches(options.bundle(cell)):
-        bundle = options.run(cell).with_name(f"{cell.name}-recalibrated")
-        data = training_data(cell, options)
-        words = ["--name", cell.name, "--licence", "BSD-3-Clause", "--no-onnx", "--overwrite"]
-        livestain(
-            "export",
-            *(str(options.run(cell)), "--out", str(bundle), "--recalibrate", str(data)),
-            *words,
-        )
-        as_seen = [scoring for scoring in cell.scorings if not scoring.label.endswith(" truth")]
-        for scoring in as_seen:
-            scores[scoring.label], _ = scored(cell, scoring, options, bundle=bundle)
-        shutil.rmtree(bundle)
+        with tempfile.TemporaryDirectory(dir=options.runs) as scratch:
+            bundle = Path(scratch) / cell.name
+            words = ["--out", str(bundle), "--recalibrate", str(training_data(cell, options))]
+            words += ["--licence", licence_of(cell), "--no-onnx"]
+            livestain("export", str(options.run(cell)), *words)
+            as_seen = [one for one in cell.scorings if not one.label.endswith(" truth")]
+            for scoring in as_seen:
+                scores[scoring.label], _ = scored(cell, scoring, options, bundle=bundle)
     result = {
         "cell": cell.name,
         "study": cell.study,
         "scale": options.scale,
+        # By which the page knows that this is of the training whose result it has.
+        "as_trained": {label: trained["scores"][label]["pearson"]["mean"] for label in scores},
         "scores": scores,
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": options.command,

@@ -27,7 +27,7 @@ from study.steps import affordable_steps, plateau
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["run_cell", "training_data", "write_variant"]
+__all__ = ["licence_of", "run_cell", "training_data", "write_variant"]
 
 BENCHMARKS = Path(__file__).parent.parent
 
@@ -73,8 +73,8 @@ def run_cell(cell: Cell, options: Options, teacher: Cell | None = None) -> dict[
     if not bundle.exists():
         # Times are compared over all runtimes for planes of the camera alone.
         more = ["--no-onnx"] if cell.study != "real" else []
-        licence = ["--licence", "GPL-3.0-only" if REAL in cell.data else "BSD-3-Clause"]
-        livestain("export", str(run), "--out", str(bundle), "--name", cell.name, *licence, *more)
+        more += ["--licence", licence_of(cell)]
+        livestain("export", str(run), "--out", str(bundle), "--name", cell.name, *more)
     result = _told(cell, options, teacher)
     result["scores"] = {}
     for scoring in cell.scorings:
@@ -88,6 +88,11 @@ def run_cell(cell: Cell, options: Options, teacher: Cell | None = None) -> dict[
     with replacing(file) as part:
         part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     return result
+
+
+def licence_of(cell: Cell) -> str:
+    """Return the licence of a cell's model: that of the data decides."""
+    return "GPL-3.0-only" if REAL in cell.data else "BSD-3-Clause"
 
 
 def write_variant(cell: Cell, options: Options) -> Path:

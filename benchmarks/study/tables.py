@@ -12,7 +12,7 @@ from study.answer import answer
 from study.cell import MOVIES
 from study.chart import ChartPoint, pareto_chart
 from study.claims import PAPERS, arrival, estimates, read_claims, verdict
-from study.claims_table import JUDGED, claims_table
+from study.claims_table import JUDGED, claims_table, recalibrated
 from study.finished import read_finished
 from study.markdown import paragraph, table
 from study.opening import (
@@ -125,8 +125,7 @@ def study_page(
     """
     parts = [PREFACE]
     if scales:
-        rows = ranked(scales[0], _planned_real(scales[0].scale), MOVIES)
-        parts += ["## The answer\n", answer(scales[0], rows, times)]
+        parts += ["## The answer\n", answer(scales, MOVIES, times)]
     parts += ["## What was run\n", what_was_run(scales), how_to_read(scales)]
     if scales:
         parts += ["## The papers' claims in short\n", _in_short(scales, claims)]
@@ -170,13 +169,15 @@ def _in_short(scales: Sequence[Finished], claims: Sequence[Claim]) -> str:
             own = [claim for claim in claims if claim.paper == paper and not claim.repeats]
             name = TITLES[paper].partition(":")[0]
             rows.append([finished.scale, name, *_counted(finished, own)])
-            again = finished.recalibrated
-            if any(cell.recalibrated for cell in again.of(paper)):
-                rows.append([finished.scale, f"{name}, recalibrated", *_counted(again, own)])
+            tried = [claim for claim in own if recalibrated(claim, finished) is not None]
+            if tried:
+                counts = _counted(finished.recalibrated, tried)
+                rows.append([finished.scale, f"{name}, recalibrated", *counts])
     head = ["scale", "paper", *JUDGED, "no order", "not run"]
     about = paragraph(
         "In brackets: how many of them are of trainings that had all reached their plateau; the "
-        "others are of the steps that were made, and may turn."
+        "others are of the steps that were made, and may turn. Recalibrated: of the claims whose cells were "
+        "tried so, and of no others."
     )
     return f"{table(head, rows, numbers_from=2)}\n{about}"
 

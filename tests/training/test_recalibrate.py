@@ -200,7 +200,7 @@ def test_the_command_line_recalibrates_and_refuses_in_a_sentence(run, data, tmp_
     make_movie(tmp_path / "fewer", "a", seed=1)
     make_movie(tmp_path / "fewer", "c", seed=3)
     with pytest.raises(
-        DataError, match="there is no movie b, but a, c. Give the data of that training"
+        DataError, match=r"there is no movie b, but a, c\. Give the data of that training"
     ):
         export_run(run, tmp_path / "x", recalibrate_on=tmp_path / "fewer")
     with pytest.raises(DataError, match="There is no folder"):
