@@ -53,8 +53,8 @@ HOW = """\
   makes any curve flat at its end, or nothing was looked at.
 - **recalibrated**: the same weights, with the running statistics of batch normalisation computed again over
   the training data (`livestain export --recalibrate`). During a short training these follow weights that
-  change, over few images, so that they are of no one network; much of what a curve jumps is theirs. The
-  papers' recipes do not do it, so the verdicts without that word are of the recipes as they are.
+  change, over few images, so that they are of no one network. The papers' recipes do not do it: verdicts
+  without that word are of the recipes as they are, those with it of what the weights had learnt.
 - Quantiles have no intervals of their own. They are compared with the half widths of the mean's, which are
   rather too narrow.
 - "a = b within 0.03": the interval of the difference lies within 0.03. "a not above b + 0.03": it lies below

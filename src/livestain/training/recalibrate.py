@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["recalibrate"]
 
 _CROPS, _BATCHES = 256, 16
-"""Fewest crops, and fewest batches; ten times as many changed a Pearson correlation by 0.001."""
+"""Fewest crops, and fewest batches."""
 
 
 def recalibrate(
