@@ -142,6 +142,17 @@ def _hsu(reduces: bool) -> list[Cell]:
             cell(f"unet-z-{n}", f"U-Net on {z}, {n} sets", unet, "z", sets=n)
             for n in (46, 12, 2, 24, 6)
         ),
+        *(
+            cell(
+                f"unet-z-{n}-again",
+                f"U-Net on {z}, {n} sets, another seed",
+                unet,
+                "z",
+                sets=n,
+                changes={"seed": 1},
+            )
+            for n in (46, 24)
+        ),
         cell("unet-dna", f"U-Net on {z}, DNA alone", unet, "z", changes=_DNA, scorings=_ON_DNA),
         cell(
             "dual",

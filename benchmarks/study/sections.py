@@ -135,6 +135,7 @@ def _hsu(finished: Finished, claims: dict[str, Claim]) -> str:
                 "than those above: compare within a table only.",
                 "training sets",
                 *((str(n), f"unet-z-{n}", "z") for n in (2, 6, 12, 24, 46)),
+                *((f"{n}, another seed", f"unet-z-{n}-again", "z") for n in (24, 46)),
             ),
             scores(
                 "Patch size, as in their Fig. 4b.",
