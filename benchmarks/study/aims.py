@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from study.estimate import Estimate
     from study.ranking import Ranked
 
-__all__ = ["aims_table", "at_equal_time", "told_apart"]
+__all__ = ["above_on_each_movie", "aims_table", "at_equal_time", "told_apart"]
 
 
 def aims_table(rows: list[Ranked], others: list[Ranked], times: Times | None) -> str:
@@ -98,7 +98,15 @@ def _met(own: Ranked, other: Ranked) -> str:
     apart = told_apart(own.mean, other.mean)
     if apart is None:
         return f"{word}, without an interval"
-    return word if apart else f"{word}, but the intervals overlap"
+    if apart:
+        return word
+    each = ", and on each movie" if word == "yes" and above_on_each_movie(own, other) else ""
+    return f"{word}{each}, but the intervals overlap"
+
+
+def above_on_each_movie(own: Ranked, other: Ranked) -> bool:
+    """Return whether the one has the higher score on every movie."""
+    return all(own.by_movie[movie].value > score.value for movie, score in other.by_movie.items())
 
 
 def told_apart(one: Estimate, other: Estimate) -> bool | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.aims import at_equal_time, told_apart
+from study.aims import above_on_each_movie, at_equal_time, told_apart
 from study.markdown import estimate, from_to, number, paragraph
 from study.ranking import others, ranked
 
@@ -76,7 +76,11 @@ def _sentences(
     assert best.mean is not None
     apart = told_apart(student.mean, best.mean)
     place = "above" if student.mean.value > best.mean.value else "below"
-    verdict = f"is {place} `{best.name}`" if apart else f"is not told apart from `{best.name}`"
+    verdict = f"is {place} `{best.name}`"
+    if not apart and above_on_each_movie(student, best):
+        verdict += " on each movie, though the intervals of the means overlap,"
+    elif not apart:
+        verdict = f"is not told apart from `{best.name}`"
     yield (
         f"So the student, which {verdict}{_faster(student, best, times)}, is the default "
         "(`h9c2-omp25`)."
