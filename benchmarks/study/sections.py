@@ -77,10 +77,13 @@ def _quantiles(finished: Finished, claims: dict[str, Claim]) -> str:
                 found = finished.estimate("somani", recipe, metric, statistic=statistic)
                 ours.append(number(None if found is None else found.value, metric))
         pearson = finished.estimate("somani", recipe, "pearson")
-        rows += [[*theirs, "-"]] if set(theirs[2:]) != {"-"} else []
-        rows.append([*ours, estimate(pearson, "pearson")])
+        again = finished.recalibrated.estimate("somani", recipe, "pearson")
+        rows += [[*theirs, "-", "-"]] if set(theirs[2:]) != {"-"} else []
+        recalibrated = "-" if again is None else estimate(again, "pearson")
+        rows.append([*ours, estimate(pearson, "pearson"), recalibrated])
     head = [f"{METRICS[metric].label} {place}" for metric in ("ssim", "psnr") for place in places]
-    return table(["loss (batch)", "", *head, "Pearson, mean"], rows, numbers_from=2)
+    means = ["Pearson, mean", "Pearson, recalibrated"]
+    return table(["loss (batch)", "", *head, *means], rows, numbers_from=2)
 
 
 def _discriminators(finished: Finished, claims: dict[str, Claim], metric: str) -> str:
