@@ -555,7 +555,7 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
     assert "0.600 (0.588 to 0.612) (trained for 700 s, after 1,800 s for what it needs)." in answer
     assert (
         "So the student, which is above `fnet2d-b4` on each movie, though the intervals of the means "
-        "overlap, and takes 50 ms a plane of 512 x 512 where that takes 600 ms, is the default (`h9c2-omp25`)."
+        "overlap, and takes 50 ms a plane of 512 x 512 where that takes 600 ms, is the default"
     ) in answer
     time = row_of(page, "the student takes a tenth")
     assert time[1].startswith("1/12.0 at 512 x 512 (50 and 600 ms)")
