@@ -221,7 +221,8 @@ def _chart(finished: Finished, times: Times | None, name: str) -> tuple[str, str
     left_out = [row.name for row in rows if row.name not in drawn and row.recipe == row.name]
     control = next(row.mean.control for row in rows if row.mean is not None)
     text = paragraph(
-        "Scores as trained; recalibrated ones are in the table above, if any. Times: uint16 in and uint16 out, by the fastest float32 backend of each "
+        "Scores as trained; recalibrated ones are in the table above, if any. Times: uint16 in and "
+        "uint16 out, by the fastest float32 backend of each "
         f"({', '.join(backends)}), since the scores are of float32; {times.hardware} "
         "(benchmarks/results/pareto.json), whatever the networks were trained on."
         + (
