@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from study.estimate import Estimate
     from study.ranking import Ranked
 
-__all__ = ["above_on_each_movie", "aims_table", "at_equal_time", "told_apart"]
+__all__ = ["above_on_each_movie", "aims_table", "at_equal_time", "time_of", "told_apart"]
 
 
 def aims_table(rows: list[Ranked], others: list[Ranked], times: Times | None) -> str:
@@ -64,11 +64,16 @@ def _aim(aim: str, own: Ranked | None, best: Ranked | None) -> list[str]:
         return [aim, "not run", "-"]
     seconds = from_to([cell.wall_seconds for cell in own.cells])
     owed = from_to([cell.owed_seconds for cell in own.cells])
-    theirs = from_to([cell.wall_seconds for cell in best.cells])
-    found = (
-        f"{_found(own, best)}; trained for {seconds} s, and owes {owed} s; theirs for {theirs} s"
-    )
+    found = f"{_found(own, best)}; trained for {seconds} s, and owes {owed} s; theirs for {time_of(best)}"
     return [aim, found, f"{_met(own, best)}; not at equal time"]
+
+
+def time_of(row: Ranked) -> str:
+    """Return what a recipe's trainings took: their budget, or where there is none their wall time."""
+    budgets = [cell.budget_seconds for cell in row.cells if cell.budget_seconds is not None]
+    if len(budgets) == len(row.cells):
+        return f"a budget of {from_to(budgets)} s"
+    return f"{from_to([cell.wall_seconds for cell in row.cells])} s"
 
 
 def _found(own: Ranked, best: Ranked) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.aims import above_on_each_movie, at_equal_time, told_apart
+from study.aims import above_on_each_movie, at_equal_time, time_of, told_apart
 from study.markdown import estimate, from_to, number, paragraph
 from study.ranking import others, ranked
 
@@ -96,9 +96,9 @@ def _score(row: Ranked) -> str:
 
 
 def _cost(row: Ranked) -> str:
-    """Tell the wall time of a training, and of what it owes."""
+    """Tell the time of a training, and of what it owes."""
     owed = [cell.owed_seconds for cell in row.cells]
-    text = f" (trained for {from_to([cell.wall_seconds for cell in row.cells])} s"
+    text = f" (trained for {time_of(row)}"
     return f"{text}, after {from_to(owed)} s for what it needs)" if any(owed) else f"{text})"
 
 

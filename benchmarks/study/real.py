@@ -65,7 +65,8 @@ def real_section(
             "What was trained. Budget: what the number of steps was chosen for, in seconds of one "
             "core on a CPU and of the wall clock on a GPU; `-` where the recipe fixes its steps. "
             "Owed: seconds of wall time of what has to be trained before, a teacher or a network of "
-            "simulated cells; the teacher's start had two cores."
+            "simulated cells; the teacher's start had two cores. Wall times are of trainings that shared "
+            "their cores with others, some at a low priority: budgets can be compared, wall times cannot."
         ),
         _trained(rows),
         *differences([cell for row in rows for cell in row.cells]),

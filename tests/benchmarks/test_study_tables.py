@@ -543,7 +543,9 @@ def test_what_we_had_set_ourselves(study, write, tmp_path):
     )
     assert equal[2] == "yes"
     student = row_of(page, "the student itself")
-    assert student[1].endswith("; trained for 700 s, and owes 1,800 s; theirs for 360 s")
+    assert student[1].endswith(
+        "; trained for 700 s, and owes 1,800 s; theirs for a budget of 300 s"
+    )
     assert student[2] == "yes, and on each movie, but the intervals overlap; not at equal time"
     assert row_of(page, "the teacher is above")[2] == "no; not at equal time"
     answer = " ".join(page.partition("## The answer")[2].partition("##")[0].split())
@@ -590,7 +592,7 @@ def test_at_equal_time_only_what_had_the_same_is_compared(study, write, tmp_path
     assert "`fnet2d-b4`, 0.500" in row_of(page, "our network at equal time (`slim-4`")[1]
     student = row_of(page, "the student itself")
     assert "`fnet2d-b4-long`, 0.550" in student[1]
-    assert student[1].endswith("theirs for 990 s")
+    assert student[1].endswith("theirs for a budget of 900 s")
     assert student[2] == "yes; not at equal time"
 
 
