@@ -118,7 +118,9 @@ class CellResult(_Read):
     hardware: dict[str, Any]
     versions: dict[str, str]
     when: str
-    commit: str
+    commit: str | None
+    """None where livestain was not run from a checkout."""
+
     command: str
 
 

@@ -221,7 +221,7 @@ def every_cell(finished: Finished) -> str:
             cell.inference_of or "-",
             changes(cell.changes),
             changes(cell.reduced),
-            f"`{cell.commit[:7]}`",
+            f"`{cell.commit[:7]}`" if cell.commit else "-",
         ]
         for cell in sorted(finished.cells, key=lambda c: (list(CELLS).index(c.study), c.cell))
     ]

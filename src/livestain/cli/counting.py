@@ -23,11 +23,17 @@ def counted(what: str) -> Iterator[tuple[Progress, Callable[[int, int], None]]]:
     It shows nothing before there is something to count: a full bar before an error looks like work done.
     """
     tasks: list[TaskID] = []
-    with Progress(console=Console(stderr=True)) as bar:
+    bar = Progress(console=Console(stderr=True))
 
-        def count(done: int, of: int) -> None:
-            if not tasks:
-                tasks.append(bar.add_task(what, total=of))
-            bar.update(tasks[0], completed=done, total=of)
+    def count(done: int, of: int) -> None:
+        if not tasks:
+            tasks.append(bar.add_task(what, total=of))
+            bar.start()
+        bar.update(tasks[0], completed=done, total=of)
 
+    try:
         yield bar, count
+    finally:
+        # Of a bar that never began, nothing is written: not even the empty line at its end.
+        if tasks:
+            bar.stop()
