@@ -205,8 +205,11 @@ def recalibrate(arguments: argparse.Namespace) -> None:
     chosen = _chosen(arguments, cells(scale))
     needs_real = any(REAL in cell.data for cell in chosen)
     options = _options(arguments, scale, device, needs_real=needs_real)
-    trained = [cell for cell in chosen if result_file(cell, options).exists()]
-    trained = [cell for cell in trained if options.bundle(cell).is_dir()]
+    trained = [
+        cell
+        for cell in chosen
+        if result_file(cell, options).exists() and options.bundle(cell).is_dir()
+    ]
     if not trained:
         sys.exit(
             f"There is no trained cell of that choice in {options.runs}. Run `papers.py run` first."

@@ -8,10 +8,9 @@ from study.markdown import estimate, from_to, table
 from study.times import SIZES, Times
 
 if TYPE_CHECKING:
-    from study.estimate import Estimate
     from study.ranking import Ranked
 
-__all__ = ["above_on_each_movie", "aims_table", "at_equal_time", "time_of", "told_apart"]
+__all__ = ["above_on_each_movie", "aims_table", "at_equal_time", "time_of"]
 
 
 def aims_table(rows: list[Ranked], others: list[Ranked], times: Times | None) -> str:
@@ -62,9 +61,8 @@ def at_equal_time(own: Ranked, others: list[Ranked]) -> list[Ranked]:
 def _aim(aim: str, own: Ranked | None, best: Ranked | None) -> list[str]:
     if own is None or best is None:
         return [aim, "not run", "-"]
-    seconds = from_to([cell.wall_seconds for cell in own.cells])
     owed = from_to([cell.owed_seconds for cell in own.cells])
-    found = f"{_found(own, best)}; trained for {seconds} s, and owes {owed} s; theirs for {time_of(best)}"
+    found = f"{_found(own, best)}; trained for {time_of(own)}, and owes {owed} s; theirs for {time_of(best)}"
     return [aim, found, f"{_met(own, best)}; not at equal time"]
 
 
@@ -100,7 +98,7 @@ def _met(own: Ranked, other: Ranked) -> str:
     assert own.mean is not None
     assert other.mean is not None
     word = "no" if own.mean.value < other.mean.value else "yes"
-    apart = told_apart(own.mean, other.mean)
+    apart = own.mean.apart(other.mean)
     if apart is None:
         return f"{word}, without an interval"
     if apart:
@@ -112,11 +110,3 @@ def _met(own: Ranked, other: Ranked) -> str:
 def above_on_each_movie(own: Ranked, other: Ranked) -> bool:
     """Return whether the one has the higher score on every movie."""
     return all(own.by_movie[movie].value > score.value for movie, score in other.by_movie.items())
-
-
-def told_apart(one: Estimate, other: Estimate) -> bool | None:
-    """Return whether the intervals of two numbers are apart; None where one has none."""
-    less, more = sorted((one, other), key=lambda number: number.value)
-    if less.ends is None or more.ends is None:
-        return None
-    return less.ends[1] < more.ends[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from study.aims import above_on_each_movie, at_equal_time, time_of, told_apart
+from study.aims import above_on_each_movie, at_equal_time, time_of
 from study.markdown import estimate, from_to, number, paragraph
 from study.ranking import others, ranked
 
@@ -74,7 +74,7 @@ def _sentences(
         )
     yield f"What the brightfield tells without learning is {number(student.mean.control, 'pearson')}."
     assert best.mean is not None
-    apart = told_apart(student.mean, best.mean)
+    apart = student.mean.apart(best.mean)
     place = "above" if student.mean.value > best.mean.value else "below"
     verdict = f"is {place} `{best.name}`"
     if not apart and above_on_each_movie(student, best):

@@ -42,6 +42,12 @@ class Estimate:
         """The interval, where there is one."""
         return None if self.low is None or self.high is None else (self.low, self.high)
 
+    def apart(self, other: Estimate) -> bool | None:
+        """Return whether the two intervals are apart; None where one of the numbers has none."""
+        if self.ends is None or other.ends is None:
+            return None
+        return self.ends[0] > other.ends[1] or other.ends[0] > self.ends[1]
+
     def magnitude(self) -> Estimate:
         """Return how far it is from 0, either way."""
         if self.ends is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -144,7 +145,7 @@ class Finished:
     scale: str
     cells: tuple[CellResult, ...]
 
-    @property
+    @cached_property
     def recalibrated(self) -> Finished:
         """The same with batch normalisation recalibrated; only recipes all of whose cells were tried."""
         untried = {(c.study, c.recipe) for c in self.cells if c.recalibrated is None}

@@ -105,12 +105,9 @@ def judge(orders: Iterable[str], numbers: Mapping[str, Estimate | None]) -> Verd
 def _told(more: Estimate | None, less: Estimate | None) -> Word:
     if more is None or less is None:
         return "not run"
-    if more.ends is None or less.ends is None:
+    if not more.apart(less):
         return "not told apart"
-    (low, high), (other_low, other_high) = more.ends, less.ends
-    if low > other_high:
-        return "same"
-    return "different" if high < other_low else "not told apart"
+    return "same" if more.value > less.value else "different"
 
 
 def _between(a: Estimate | None, b: Estimate | None, least: float, most: float) -> Word:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from livestain.files import replacing
 from study.cell import REAL, SCALES, Cell
 from study.data import make_set
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RECALIBRATED", "Options", "cell_lock", "livestain", "recalibrated_file", "result_file"]
+__all__ = [
+    "RECALIBRATED",
+    "Options",
+    "cell_lock",
+    "livestain",
+    "recalibrated_file",
+    "result_file",
+    "write_result",
+]
 
 RECALIBRATED = "recalibrated"
 """Folder of the results of that kind, beside the studies'."""
@@ -77,6 +87,13 @@ def recalibrated_file(cell: Cell, options: Options) -> Path:
     """Return where the scores of a cell's model are, with its batch normalisation recalibrated."""
     folder = options.results / options.scale / RECALIBRATED / cell.study
     return folder / f"{cell.name}.json"
+
+
+def write_result(file: Path, result: dict[str, Any]) -> None:
+    """Write what came of a cell, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as part:
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def cell_lock(cell: Cell, options: Options) -> FileLock:

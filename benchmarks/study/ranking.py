@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from study.chart import Kind
     from study.estimate import Estimate
 
-__all__ = ["Ranked", "kind_of", "others", "ranked"]
+__all__ = ["Ranked", "kind_of", "others", "ranked", "recalibrated_rows"]
 
 _PAPERS = ("fnet2d", "pix2pix", "care2d")
 """The papers' recipes."""
@@ -87,7 +87,13 @@ def ranked(finished: Finished, recipes: Mapping[str, str], movies: tuple[str, ..
             whole = set(by_movie) == set(movies)
             mean = finished.estimate("real", recipe, "pearson", on=label) if whole else None
             found.append(Ranked(name, recipe, text, scored, by_movie, mean))
-    return sorted(found, key=lambda r: (r.mean is None, -(r.mean.value if r.mean else 0.0), r.name))
+    return sorted(found, key=_best_first)
+
+
+def recalibrated_rows(finished: Finished, movies: tuple[str, ...]) -> list[Ranked]:
+    """Return the recipes whose batch normalisation was recalibrated, as `ranked` does."""
+    rows = ranked(finished.recalibrated, {}, movies)
+    return [row for row in rows if any(cell.recalibrated for cell in row.cells)]
 
 
 def others(finished: Finished, movies: tuple[str, ...]) -> list[Ranked]:
@@ -96,17 +102,14 @@ def others(finished: Finished, movies: tuple[str, ...]) -> list[Ranked]:
     Each once more with batch normalisation recalibrated, where that was tried: they are held against ours at
     their best.
     """
-    plain = ranked(finished, {}, movies)
     again = [
         replace(row, name=f"{row.name}, recalibrated")
-        for row in ranked(finished.recalibrated, {}, movies)
-        if any(cell.recalibrated for cell in row.cells)
+        for row in recalibrated_rows(finished, movies)
     ]
-    found = [
-        row for row in (*plain, *again) if kind_of(row.recipe) != "ours" and row.mean is not None
-    ]
-    return sorted(found, key=lambda row: (-_value(row), row.name))
+    rows = [*ranked(finished, {}, movies), *again]
+    theirs = [row for row in rows if kind_of(row.recipe) != "ours" and row.mean is not None]
+    return sorted(theirs, key=_best_first)
 
 
-def _value(row: Ranked) -> float:
-    return -1.0 if row.mean is None else row.mean.value
+def _best_first(row: Ranked) -> tuple[bool, float, str]:
+    return row.mean is None, -(row.mean.value if row.mean else 0.0), row.name

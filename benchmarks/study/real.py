@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from study.aims import aims_table
 from study.markdown import LINE, estimate, from_to, number, paragraph, table
 from study.opening import differences
-from study.ranking import Ranked, kind_of, others, ranked
+from study.ranking import Ranked, kind_of, others, ranked, recalibrated_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,15 +141,11 @@ def _caveats(finished: Finished, rows: list[Ranked]) -> Iterable[str]:
 
 def _recalibrated(finished: Finished, rows: list[Ranked], movies: tuple[str, ...]) -> Iterable[str]:
     """Tell what unsettled BatchNorm statistics cost each recipe."""
-    again = {
-        row.recipe: row
-        for row in ranked(finished.recalibrated, {}, movies)
-        if row.name == row.recipe
-    }
+    again = {row.name: row for row in recalibrated_rows(finished, movies)}
     lines = []
     for row in rows:
-        other = again.get(row.recipe)
-        if other is None or row.name != row.recipe or not any(c.recalibrated for c in other.cells):
+        other = again.get(row.name)
+        if other is None or row.name != row.recipe:
             continue
         by_movie = [
             estimate(other.by_movie[movie], "pearson") if movie in other.by_movie else "not run"

@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch.nn.modules.batchnorm import _BatchNorm
-
 from livestain.bundle import find_bundle
-from livestain.files import replacing
-from study.options import livestain, recalibrated_file, result_file
+from livestain.training.recalibrate import batch_norms
+from study.options import livestain, recalibrated_file, result_file, write_result
 from study.running import licence_of, training_data
 from study.scoring import scored
 
@@ -45,7 +43,8 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
     """
     trained = json.loads(result_file(cell, options).read_text(encoding="utf-8"))
     scores = {}
-    if _normalises_batches(options.bundle(cell)):
+    network: Any = find_bundle(options.bundle(cell)).load_module().network
+    if batch_norms(network):
         with tempfile.TemporaryDirectory(dir=options.runs) as scratch:
             bundle = Path(scratch) / cell.name
             words = ["--out", str(bundle), "--recalibrate", str(training_data(cell, options))]
@@ -64,16 +63,5 @@ def recalibrate_cell(cell: Cell, options: Options) -> dict[str, Any]:
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": options.command,
     }
-    file = recalibrated_file(cell, options)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(recalibrated_file(cell, options), result)
     return result
-
-
-def _normalises_batches(bundle: Path) -> bool:
-    module: Any = find_bundle(bundle).load_module()
-    return any(
-        isinstance(layer, _BatchNorm) and layer.running_mean is not None
-        for layer in module.network.modules()
-    )

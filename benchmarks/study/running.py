@@ -20,7 +20,7 @@ from livestain.training.recipe import Recipe
 from study.cell import REAL, Cell
 from study.data import VALIDATION, movie_names
 from study.invented import invented
-from study.options import Options, livestain, result_file
+from study.options import Options, livestain, result_file, write_result
 from study.scoring import inference, scored
 from study.steps import affordable_steps, plateau
 
@@ -83,10 +83,7 @@ def run_cell(cell: Cell, options: Options, teacher: Cell | None = None) -> dict[
             result["by_time"] = by_time
     if cell.counts_invented:
         result["invented"] = invented(bundle, options.part("labels", "truth"), options.device)
-    file = result_file(cell, options)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(file) as part:
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(result_file(cell, options), result)
     return result
 
 

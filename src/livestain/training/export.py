@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from livestain.bundle.module import StainModule
     from livestain.bundle.read import Bundle
     from livestain.bundle.write import Quantise
+    from livestain.training.pairs import PairSet
     from livestain.training.recipe import Recipe
-    from livestain.training.run_folder import RunFolder
 
 __all__ = ["describe", "export_run", "simulated_planes"]
 
@@ -128,45 +129,44 @@ def export_run(
             f"The weights in {folder.path} do not fit its recipe: {' '.join(str(error).split())[:200]}. "
             "Train again."
         ) from error
-    quantised = (
-        None
-        if int8 is None
-        else _quantise_on(folder, int8, bound=int8_bound, tell=tell or (lambda _: None))
-    )
-    recalibrated = 0
-    if recalibrate_on is not None:
-        with pairs_trained_on(folder, recalibrate_on, otherwise="recalibration") as pairs:
-            train = split_pairs(pairs, recipe).train
-            recalibrated = recalibrate(network, train, recipe, tick=tick)
-    return write_bundle(
-        out,
-        network=network.eval(),
-        description=description,
-        name=name,
-        title=title,
-        licence=licence,
-        authors=tuple(authors) or recipe.card.authors,
-        card=write_card(
-            folder,
+    with ExitStack() as opened:
+        quantised = None
+        if int8 is not None:
+            _check_int8(recipe, int8_bound)
+            examples = opened.enter_context(pairs_trained_on(folder, int8, otherwise="int8"))
+            quantised = _quantise_on(
+                examples, recipe, bound=int8_bound, tell=tell or (lambda _: None)
+            )
+        recalibrated = 0
+        if recalibrate_on is not None:
+            with pairs_trained_on(folder, recalibrate_on, otherwise="recalibration") as pairs:
+                train = split_pairs(pairs, recipe).train
+                recalibrated = recalibrate(network, train, recipe, tick=tick)
+        return write_bundle(
+            out,
+            network=network.eval(),
+            description=description,
+            name=name,
             title=title,
             licence=licence,
-            scores=known,
-            parameters=sum(weight.numel() for weight in network.parameters()),
-            recalibrated=recalibrated,
-        ),
-        test_input=simulated_planes(recipe, network),
-        recipe_yaml=recipe.to_yaml(),
-        onnx=onnx,
-        quantise=quantised,
-        overwrite=overwrite,
-    )
+            authors=tuple(authors) or recipe.card.authors,
+            card=write_card(
+                folder,
+                title=title,
+                licence=licence,
+                scores=known,
+                parameters=sum(weight.numel() for weight in network.parameters()),
+                recalibrated=recalibrated,
+            ),
+            test_input=simulated_planes(recipe, network),
+            recipe_yaml=recipe.to_yaml(),
+            onnx=onnx,
+            quantise=quantised,
+            overwrite=overwrite,
+        )
 
 
-def _quantise_on(
-    run: RunFolder, data: Path | str, *, bound: float, tell: Callable[[str], None]
-) -> Quantise:
-    """Return what quantises the run's network on pairs of the movies that it was trained on."""
-    recipe = run.recipe
+def _check_int8(recipe: Recipe, bound: float) -> None:
     if recipe.normalisation.kind == "running":
         raise SettingsError(
             f"The recipe {recipe.name} normalises by earlier time points, for which int8 is not calibrated. "
@@ -176,16 +176,19 @@ def _quantise_on(
         raise SettingsError(
             f"The bound of int8 is {bound:g}; expected a loss of Pearson between 0 and 1."
         )
+
+
+def _quantise_on(
+    pairs: PairSet, recipe: Recipe, *, bound: float, tell: Callable[[str], None]
+) -> Quantise:
+    """Return what quantises a network on pairs that it was trained on, which stay open until then."""
     stacks = recipe.dims == 3 and recipe.window.whole_stack
-    with pairs_trained_on(run, data, otherwise="int8") as pairs:
-        examples_of(pairs, whole_stack=stacks)  # refuses too few
+    examples = examples_of(pairs, whole_stack=stacks)  # refuses too few
 
     def made(
         onnx: bytes, module: StainModule, test: tuple[NDArray[np.uint16], NDArray[np.float32]]
     ) -> tuple[bytes, Int8] | None:
-        with pairs_trained_on(run, data, otherwise="int8") as pairs:
-            examples = examples_of(pairs, whole_stack=stacks)
-            result = quantise(onnx, module, examples, test, bound=bound)
+        result = quantise(onnx, module, examples, test, bound=bound)
         tell(result.words)
         return result.made
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from livestain.training.pairs import PairSet
     from livestain.training.recipe import Recipe
 
-__all__ = ["recalibrate"]
+__all__ = ["batch_norms", "recalibrate"]
 
 _CROPS, _BATCHES = 256, 16
 """Fewest crops, and fewest batches."""
@@ -63,11 +63,7 @@ def recalibrate(
     DataError
         If the pairs cannot be cropped.
     """
-    norms = [
-        layer
-        for layer in network.modules()
-        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
-    ]
+    norms = batch_norms(network)
     if not norms:
         raise SettingsError(
             f"The network {recipe.network.name} of the recipe {recipe.name} has no batch normalisation, so "
@@ -94,3 +90,12 @@ def recalibrate(
         layer.momentum = momentum
     network.eval()
     return batches * recipe.batch_size
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Return the layers of batch normalisation that have running statistics."""
+    return [
+        layer
+        for layer in network.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
+    ]
