@@ -28,18 +28,24 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.environment import AS_THE_WORKER, with_environment
+from study.environment import with_environment
+
+from livestain.stain.launching import worker_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from study.cell import Cell
     from study.options import Options
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "papers"
 STUDIES = ("real", "hsu", "ounkomol", "koelln", "somani")
-THREADS = os.environ.get("OMP_NUM_THREADS", "1")
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 """Of each training: one where nothing else is said, since trainings run beside each other."""
 
 
@@ -73,16 +79,13 @@ def parse() -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train and score what has no result yet."""
-    with_environment({**AS_THE_WORKER, "OMP_NUM_THREADS": THREADS})
+    with_environment(worker_environment(THREADS))
     import torch
-    from filelock import Timeout
     from study.cell import REAL
-    from study.options import cell_lock, result_file
+    from study.options import result_file
     from study.plan import cells
     from study.running import run_cell
     from tqdm import tqdm
-
-    from livestain.errors import LivestainError
 
     device = arguments.device
     if device == "auto":
@@ -102,25 +105,45 @@ def run(arguments: argparse.Namespace) -> None:
                 f"{minutes:.0f} minutes have passed; {n} cells are left. The same command goes on."
             )
             return
-        try:
-            with cell_lock(cell, options):
-                if result_file(cell, options).exists():
-                    continue
-                teacher = next((one for one in plan if one.name == cell.after), None)
-                found = run_cell(cell, options, teacher)
-        except Timeout:
-            tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
-            continue
-        except (RuntimeError, LivestainError, OSError) as error:
-            # One recipe that cannot be trained must not cost the others their time.
-            tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
-            continue
-        told = {k: round(v["pearson"]["mean"], 3) for k, v in found["scores"].items()}
-        tqdm.write(f"{cell.study}/{cell.name}: {found['steps']} steps, Pearson {told}")
+        teacher = next((one for one in plan if one.name == cell.after), None)
+        file = result_file(cell, options)
+        found, _ = _made(cell, options, file, partial(run_cell, cell, options, teacher))
+        if found is not None:
+            told = _pearson(found)
+            tqdm.write(f"{cell.study}/{cell.name}: {found['steps']} steps, Pearson {told}")
     if left := [cell.name for cell in _without_result(chosen, options)]:
         sys.exit(
             f"{len(left)} of {len(chosen)} cells have no result (see above): {', '.join(left)}"
         )
+
+
+def _made(
+    cell: Cell, options: Options, file: Path, make: Callable[[], dict[str, Any]]
+) -> tuple[dict[str, Any] | None, Exception | None]:
+    """Make a cell's file under its lock; return what came of it, or what went wrong.
+
+    Neither where another process is at it, or has made it.
+    """
+    from filelock import Timeout
+    from study.options import cell_lock
+    from tqdm import tqdm
+
+    from livestain.errors import LivestainError
+
+    try:
+        with cell_lock(cell, options):
+            return (None if file.exists() else make()), None
+    except Timeout:
+        tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
+        return None, None
+    except (RuntimeError, LivestainError, OSError) as error:
+        # One recipe that cannot be trained must not cost the others their time.
+        tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
+        return None, error
+
+
+def _pearson(found: dict[str, Any]) -> dict[str, float]:
+    return {label: round(one["pearson"]["mean"], 3) for label, one in found["scores"].items()}
 
 
 def _options(
@@ -190,15 +213,12 @@ def listed(arguments: argparse.Namespace) -> None:
 
 def recalibrate(arguments: argparse.Namespace) -> None:
     """Score what is trained again, with batch normalisation recalibrated."""
-    with_environment({**AS_THE_WORKER, "OMP_NUM_THREADS": THREADS})
-    from filelock import Timeout
+    with_environment(worker_environment(THREADS))
     from study.cell import REAL
-    from study.options import cell_lock, recalibrated_file, result_file
+    from study.options import recalibrated_file, result_file
     from study.plan import cells
     from study.recalibrating import recalibrate_cell
     from tqdm import tqdm
-
-    from livestain.errors import LivestainError
 
     scale = arguments.scale or "cpu"
     device = "cpu" if arguments.device == "auto" else arguments.device
@@ -219,22 +239,12 @@ def recalibrate(arguments: argparse.Namespace) -> None:
         file = recalibrated_file(cell, options)
         if file.exists():
             continue
-        try:
-            with cell_lock(cell, options):
-                if file.exists():
-                    continue
-                found = recalibrate_cell(cell, options)
-        except Timeout:
-            tqdm.write(f"{cell.study}/{cell.name}: another process is at it")
-            continue
-        except (RuntimeError, LivestainError, OSError) as error:
-            tqdm.write(f"{cell.study}/{cell.name}: {error}", file=sys.stderr)
+        found, error = _made(cell, options, file, partial(recalibrate_cell, cell, options))
+        if error is not None:
             failed.append(cell.name)
-            continue
-        told = {
-            label: round(score["pearson"]["mean"], 3) for label, score in found["scores"].items()
-        }
-        tqdm.write(f"{cell.study}/{cell.name}: {told or 'has no batch normalisation'}")
+        if found is not None:
+            told = _pearson(found) or "has no batch normalisation"
+            tqdm.write(f"{cell.study}/{cell.name}: {told}")
     if failed:
         sys.exit(f"{len(failed)} of {len(trained)} cells failed (see above): {', '.join(failed)}")
 

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from study.environment import AS_THE_WORKER, with_environment
+from study.environment import with_environment
+
+from livestain.stain.launching import worker_environment
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -31,7 +33,7 @@ BASELINE = ("fnet2d", "eager")
 
 def main() -> None:
     arguments = parse()
-    with_environment(AS_THE_WORKER)
+    with_environment(worker_environment(arguments.threads))
     import torch
 
     from livestain._version import __version__

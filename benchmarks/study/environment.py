@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AS_THE_WORKER", "with_environment"]
-
-AS_THE_WORKER = {
-    "MALLOC_MMAP_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(1024 * 2**20),
-    "OMP_WAIT_POLICY": "PASSIVE",
-}
-"""The allocator's, and how threads wait, as the staining worker sets them."""
+__all__ = ["with_environment"]
 
 
 def with_environment(wanted: Mapping[str, str]) -> None:
